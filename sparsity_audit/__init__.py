@@ -1,0 +1,1 @@
+"""Audit trained CNNs for the filters that training silently killed."""

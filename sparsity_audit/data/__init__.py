@@ -1,0 +1,1 @@
+"""Corpora: images as they were stored, never augmented."""

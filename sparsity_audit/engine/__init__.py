@@ -1,0 +1,1 @@
+"""Rules over measures, and the audit as a whole."""

@@ -1,0 +1,1 @@
+"""The feature graph of a model: feature layers, who feeds whom, where to observe."""

@@ -1,0 +1,1 @@
+"""Named quantities that rules put limits on."""

@@ -1,0 +1,1 @@
+"""Architectures of the zoo, and finding out whose weights a checkpoint holds."""

@@ -1,0 +1,1 @@
+"""Reports as text; they import the schema only."""

@@ -1,0 +1,1 @@
+"""Statistics of activations over a corpus, mergeable."""
