@@ -22,6 +22,4 @@ def packaged(folder: str) -> Traversable:
         beside = Path(__file__).resolve().parent.parent / folder
         if beside.is_dir():
             return beside
-        raise FileNotFoundError(
-            f"the installation lacks its {folder}/ folder; reinstall sparsity-audit"
-        ) from None
+        raise FileNotFoundError(f"the installation lacks its {folder}/ folder; reinstall sparsity-audit") from None

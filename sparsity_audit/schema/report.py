@@ -225,6 +225,4 @@ class AuditReport(Document):
 
     def count(self, outcome: Outcome, severity: Severity | None = None) -> int:
         """Return how many results ended so; ``severity`` narrows failures to one limit."""
-        return sum(
-            result.outcome == outcome and severity in (None, result.severity) for result in self.results()
-        )
+        return sum(result.outcome == outcome and severity in (None, result.severity) for result in self.results())

@@ -122,9 +122,7 @@ class ZooSpec(Document):
 
     def settings(self) -> TrainingSettings:
         """Return the part that is known of models from elsewhere too."""
-        return TrainingSettings(
-            optimizer=self.optimizer, regularizer=self.regularizer, batch_size=self.batch_size
-        )
+        return TrainingSettings(optimizer=self.optimizer, regularizer=self.regularizer, batch_size=self.batch_size)
 
 
 class ModelMetadata(Document):

@@ -1,0 +1,18 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Return the folder with the real data sets (``data/``) and public checkpoints (``models/``)."""
+    beside = Path(__file__).resolve().parents[2] / "shared"
+    folder = Path(os.environ.get("SPARSITY_AUDIT_SHARED", beside))
+    if not (folder / "models").is_dir():
+        pytest.skip(f"no real data and checkpoints at {folder} (set SPARSITY_AUDIT_SHARED)")
+    return folder
