@@ -1,0 +1,104 @@
+"""The program: commands by name, failures as one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from sparsity_audit.cli import inspect, rules, run, schema
+from sparsity_audit.errors import ExitCode, SparsityAuditError
+from sparsity_audit.version import __version__
+
+app = typer.Typer(
+    name="sparsity-audit",
+    help="Find the filters that training silently killed, and say what to do about them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.run)
+app.command("inspect")(inspect.inspect)
+app.command("schema")(schema.schema)
+app.add_typer(rules.app, name="rules")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sparsity-audit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Find the filters that training silently killed, and say what to do about them."""
+
+
+def main() -> None:
+    """Run the program and end the process with pytest's exit codes."""
+    sys.exit(exit_code(sys.argv[1:]))
+
+
+def exit_code(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; whatever fails is said in one line on stderr."""
+    try:
+        # standalone_mode=False hands usage errors and Ctrl-C to us: typer alone would exit 2 on the first.
+        result = app(arguments, prog_name="sparsity-audit", standalone_mode=False)
+        sys.stdout.flush()
+    except SparsityAuditError as failure:
+        return _complain(str(failure), failure.exit_code)
+    except typer.Exit as leave:
+        return leave.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        return _complain("interrupted; nothing was written", ExitCode.INTERRUPTED)
+    except BrokenPipeError:  # `sparsity-audit … | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.PASSED
+    except Exception as failure:
+        if _is_usage_error(failure):
+            return _complain(_usage_text(failure), ExitCode.USAGE)
+        return _crash(failure)
+    # With standalone_mode=False a Ctrl-C inside typer comes back as the value 130, not as an exception.
+    if result == 130:
+        return _complain("interrupted; nothing was written", ExitCode.INTERRUPTED)
+    return int(result) if isinstance(result, int) else ExitCode.PASSED
+
+
+def _complain(message: str, code: ExitCode) -> int:
+    print(f"sparsity-audit: {' '.join(message.split())}", file=sys.stderr)
+    return int(code)
+
+
+def _is_usage_error(failure: Exception) -> bool:
+    """Tell typer's own usage errors, whose class lies in the copy of click that it vendors."""
+    return hasattr(failure, "format_message") and hasattr(failure, "exit_code")
+
+
+def _usage_text(failure: Exception) -> str:
+    context = getattr(failure, "ctx", None)
+    command = context.command_path if context is not None else "sparsity-audit"
+    return f"{failure.format_message()} (see {command} --help)"  # type: ignore[attr-defined]
+
+
+def _crash(failure: Exception) -> int:
+    """Report a crash of ours: one line, the traceback on request."""
+    if os.environ.get("SPARSITY_AUDIT_TRACEBACK"):
+        import traceback
+
+        traceback.print_exception(failure)
+    return _complain(
+        f"internal error: {type(failure).__name__}: {failure} "
+        "(set SPARSITY_AUDIT_TRACEBACK=1 for the traceback, and please report it)",
+        ExitCode.INTERNAL,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""``sparsity-audit rules``: list them, explain one, check a file of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sparsity_audit.schema.rule import Limit, Rule
+
+app = typer.Typer(help="List, explain and validate rules.", no_args_is_help=True)
+
+_PACKS = typer.Option("--rules", help="Rule pack or TOML file; repeatable.", metavar="PACK|FILE")
+
+
+@app.command("list")
+def list_rules(packs: Annotated[list[str] | None, _PACKS] = None) -> None:
+    """List the rules of a pack with their limits."""
+    from tabulate import tabulate
+
+    from sparsity_audit.engine.rulepacks import load_rules, shipped_packs
+
+    rules = load_rules(packs or ["default"])
+    rows = [[rule.id, rule.name, rule.scope, _limit(rule.warning), _limit(rule.error)] for rule in rules]
+    typer.echo(tabulate(rows, ["id", "name", "scope", "warning", "error"], tablefmt="simple"))
+    typer.echo(f"\npacks: {', '.join(shipped_packs())}")
+
+
+@app.command()
+def explain(
+    rule_id: Annotated[str, typer.Argument(metavar="ID", help="Id or name of a rule.")],
+    packs: Annotated[list[str] | None, _PACKS] = None,
+) -> None:
+    """Explain a rule: what it measures, why it matters, what to do."""
+    from sparsity_audit.engine.rulepacks import load_rules
+    from sparsity_audit.errors import UsageError, did_you_mean
+
+    rules = load_rules(packs or ["default"])
+    for rule in rules:
+        if rule_id.lower() in (rule.id.lower(), rule.name):
+            typer.echo(_explained(rule))
+            return
+    raise UsageError(f"no rule {rule_id!r}{did_you_mean(rule_id, [rule.id for rule in rules])}")
+
+
+@app.command()
+def validate(file: Annotated[Path, typer.Argument(metavar="FILE", help="A TOML file of rules.")]) -> None:
+    """Check a file of rules: schema, measures, arguments, limits."""
+    from sparsity_audit.engine.rulepacks import load_pack_file
+
+    rules = load_pack_file(file)
+    typer.echo(
+        f"{file}: {len(rules)} rule{'' if len(rules) == 1 else 's'}: {', '.join(rule.id for rule in rules)}"
+    )
+
+
+def _limit(limit: Limit | None) -> str:
+    if limit is None:
+        return ""
+    bounds = [("below", limit.min), ("above", limit.max)]
+    return " or ".join(f"{side} {bound:g}" for side, bound in bounds if bound is not None)
+
+
+def _explained(rule: Rule) -> str:
+    from sparsity_audit.measures.registry import measure_for
+
+    arguments = ", ".join(f"{name} = {value}" for name, value in rule.args.items())
+    lines = [
+        f"{rule.id} {rule.name} (version {rule.version}, scope {rule.scope})",
+        "",
+        rule.summary + ".",
+        "",
+        f"Measure: {rule.measure}{f' ({arguments})' if arguments else ''}: {measure_for(rule).summary}",
+        f"Warning when {_limit(rule.warning) or 'never'}; error when {_limit(rule.error) or 'never'}.",
+    ]
+    if rule.why:
+        lines += ["", "Why it matters:", f"  {rule.why.strip()}"]
+    if rule.remedies:
+        lines += ["", "What to do:", *(f"  - {remedy}" for remedy in rule.remedies)]
+    if rule.source:
+        lines += ["", f"Source: {rule.source}"]
+    return "\n".join(lines)

@@ -1,0 +1,39 @@
+"""``sparsity-audit schema``: the JSON Schema of every file format."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Format(StrEnum):
+    """File formats of the project."""
+
+    REPORT = "report"
+    PLAN = "plan"
+    RULES = "rules"
+    CONFIG = "config"
+    SPEC = "spec"
+    METADATA = "metadata"
+
+
+def schema(name: Annotated[Format, typer.Argument(help="File format.")]) -> None:
+    """Print the JSON Schema of a file format."""
+    import json
+
+    from pydantic import BaseModel
+
+    from sparsity_audit.schema import config, plan, report, rule, spec
+
+    documents: dict[Format, type[BaseModel]] = {
+        Format.REPORT: report.AuditReport,
+        Format.PLAN: plan.PruningPlan,
+        Format.RULES: rule.RulePack,
+        Format.CONFIG: config.AuditConfig,
+        Format.SPEC: spec.ZooSpec,
+        Format.METADATA: spec.ModelMetadata,
+    }
+    described = {"$schema": "https://json-schema.org/draft/2020-12/schema", **documents[name].model_json_schema()}
+    typer.echo(json.dumps(described, indent=2))

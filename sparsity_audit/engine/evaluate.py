@@ -1,0 +1,97 @@
+"""Rules over measures: each rule on each layer (or model) it applies to, one outcome each."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterator, Sequence
+
+from sparsity_audit.measures.registry import Measurement, measure_for
+from sparsity_audit.schema.report import LayerReport, ModelReport, RuleResult
+from sparsity_audit.schema.rule import Rule, Severity
+
+Keep = Callable[[Rule, str | None], bool]
+"""Tells whether an item (rule, layer key or None) was selected by ``-k``."""
+
+
+def items(rules: Sequence[Rule], layer_keys: Sequence[str]) -> list[tuple[Rule, str | None]]:
+    """Return what a session collects: every rule with every layer it applies to, in the rules' order."""
+    collected: list[tuple[Rule, str | None]] = []
+    for rule in rules:
+        if rule.scope == "layer":
+            collected += [(rule, key) for key in layer_keys if fnmatch.fnmatchcase(key, rule.layers)]
+        else:
+            collected.append((rule, None))
+    return collected
+
+
+def evaluate(
+    rules: Sequence[Rule], model: ModelReport, *, keep: Keep | None = None, stop_at: Severity | None = None
+) -> list[RuleResult]:
+    """Return the results of all selected items.
+
+    Args:
+        stop_at: end after the first failure of at least this severity (``-x``).
+    """
+    results = []
+    for result in _results(rules, model, keep):
+        results.append(result)
+        if stop_at is not None and fails(result, stop_at):
+            break
+    return results
+
+
+def fails(result: RuleResult, at: Severity) -> bool:
+    """Tell whether a result fails the session where failures of severity ``at`` and above do."""
+    return result.outcome == "failed" and (at == "warning" or result.severity == "error")
+
+
+def _results(rules: Sequence[Rule], model: ModelReport, keep: Keep | None) -> Iterator[RuleResult]:
+    layers = {layer.key: layer for layer in model.layers}
+    for rule, key in items(rules, list(layers)):
+        if keep is None or keep(rule, key):
+            yield _judge(rule, key, _measure(rule, layers[key] if key is not None else None, model))
+
+
+def _measure(rule: Rule, layer: LayerReport | None, model: ModelReport) -> Measurement | Exception:
+    """Take one measurement; a measure that crashes is an outcome of its rule, not the end of the session."""
+    try:
+        function = measure_for(rule).function
+        return function(layer, model, **rule.args) if layer is not None else function(model, **rule.args)
+    except Exception as crash:
+        return crash
+
+
+def _judge(rule: Rule, key: str | None, measured: Measurement | Exception) -> RuleResult:
+    common = {"rule": rule.id, "name": rule.name, "version": rule.version, "scope": rule.scope, "layer": key}
+    blank = {"severity": None, "value": None, "limit": None, "interval": None, "n": None, "message": ""}
+    if isinstance(measured, Exception):
+        reason = f"{type(measured).__name__}: {measured}"
+        return RuleResult.model_validate({**common, **blank, "outcome": "error", "reason": reason})
+    if measured.value is None:
+        return RuleResult.model_validate({**common, **blank, "outcome": "skipped", "reason": measured.reason})
+    severity, bound = _broken(rule, measured.value)
+    return RuleResult.model_validate(
+        {
+            **common,
+            **blank,
+            "outcome": "failed" if severity else "passed",
+            "severity": severity,
+            "value": measured.value,
+            "limit": bound,
+            "n": measured.n,
+            "reason": None,
+            "message": measured.message,
+            "evidence": measured.evidence,
+            "remedies": rule.remedies if severity else [],
+        }
+    )
+
+
+def _broken(rule: Rule, value: float) -> tuple[Severity | None, float | None]:
+    """Return the worst limit that a value breaks; where none is, the limit that it came nearest to breaking."""
+    if rule.error is not None and (bound := rule.error.broken_by(value)) is not None:
+        return "error", bound
+    if rule.warning is not None and (bound := rule.warning.broken_by(value)) is not None:
+        return "warning", bound
+    nearest = rule.warning or rule.error
+    return None, None if nearest is None else nearest.max if nearest.max is not None else nearest.min

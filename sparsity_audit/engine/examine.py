@@ -1,0 +1,159 @@
+"""Examining one model: the pass over the corpus, the findings, the rules, the recommendation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from sparsity_audit.engine.corpora import Corpora, Progress, corpus_info, normalisation_for
+from sparsity_audit.engine.evaluate import Keep, evaluate
+from sparsity_audit.engine.findings import Findings
+from sparsity_audit.engine.subject import Subject, WithGraph
+from sparsity_audit.measures.ledger import Ledger
+from sparsity_audit.pruning.recommend import recommend
+from sparsity_audit.schema.config import AuditConfig
+from sparsity_audit.schema.report import CorpusInfo, ErrorInfo, ModelReport, NormalisationInfo
+from sparsity_audit.schema.rule import Rule, Severity
+
+if TYPE_CHECKING:
+    from sparsity_audit.data.corpus import Corpus
+    from sparsity_audit.stats.collect import ErrorCount
+    from sparsity_audit.stats.feature_stats import FeatureStats
+
+GIB = 2**30
+
+
+def examine(
+    subject: Subject,
+    config: AuditConfig,
+    rules: Sequence[Rule],
+    corpora: Corpora,
+    *,
+    keep: Keep | None = None,
+    stop_at: Severity | None = None,
+    progress: Progress | None = None,
+) -> ModelReport:
+    """Return the report of one model, every rule applied.
+
+    Raises:
+        DataError, UsageError: a corpus or an option that does not fit the model.
+    """
+    corpus = corpora.statistics
+    if subject.known is None or corpus is None:
+        report = _report(subject, _without_data(subject), None, None, None)
+    else:
+        report = _with_data(subject, subject.known, config, corpora, corpus, progress)
+    results = evaluate(rules, report, keep=keep, stop_at=stop_at)
+    return report.model_copy(update={"results": results})
+
+
+def _without_data(subject: Subject) -> Findings:
+    if subject.weights is not None:
+        return subject.weights
+    from sparsity_audit.engine.describe_graph import describe_graph
+
+    assert subject.known is not None
+    return describe_graph(subject.known.graph, subject.known.state, None)
+
+
+def _with_data(
+    subject: Subject,
+    known: WithGraph,
+    config: AuditConfig,
+    corpora: Corpora,
+    corpus: Corpus,
+    progress: Progress | None,
+) -> ModelReport:
+    from sparsity_audit.engine.describe_graph import describe_graph
+
+    normalisation = normalisation_for(config, subject, corpus)
+    stats, error = _measure(known, config, corpora, corpus, normalisation, progress)
+    findings = describe_graph(known.graph, known.state, stats)
+    return _report(subject, findings, corpus_info(corpus), normalisation, error)
+
+
+def _measure(
+    known: WithGraph,
+    config: AuditConfig,
+    corpora: Corpora,
+    corpus: Corpus,
+    normalisation: NormalisationInfo,
+    progress: Progress | None,
+) -> tuple[FeatureStats, ErrorInfo | None]:
+    """Run the corpus through the observed model; the error comes from the same pass where the splits agree."""
+    import numpy as np
+
+    from sparsity_audit.graph.instrument import observe
+    from sparsity_audit.stats.collect import Normaliser, collect_stats, measure_error
+
+    observed = observe(known.graph, config.device)
+    normalise = Normaliser(normalisation, config.device)
+    fires = np.zeros(known.graph.filters, bool)
+    for layer in known.graph.layers:
+        fires[layer.span] = layer.fires
+    pooled_bytes = len(corpus) * int(fires.sum()) * 4
+    stats, counted = collect_stats(
+        observed,
+        corpus,
+        normalise,
+        fires,
+        batch_size=config.batch_size,
+        keep_pooled=pooled_bytes <= config.memory_budget * GIB,
+        progress=_labelled(progress, f"{corpus.name} {corpus.split}: statistics"),
+    )
+    test = corpora.split("test")
+    if counted is None or test is None:
+        return stats, None
+    if corpus.split != "test":
+        label = f"{test.name} test: error"
+        told = _labelled(progress, label)
+        counted = measure_error(observed, test, normalise, batch_size=config.batch_size, progress=told)
+    return stats, None if counted is None else _error_info(counted)
+
+
+def _labelled(progress: Progress | None, label: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(label, done, total)
+
+
+def _error_info(count: ErrorCount) -> ErrorInfo | None:
+    if not count.images or count.classes < 2:
+        return None
+    return ErrorInfo(
+        split="test",
+        images=count.images,
+        top1=count.wrong1 / count.images,
+        top5=count.wrong5 / count.images if count.classes > 5 else None,
+        classes=count.classes,
+    )
+
+
+def _report(
+    subject: Subject,
+    findings: Findings,
+    corpus: CorpusInfo | None,
+    normalisation: NormalisationInfo | None,
+    error: ErrorInfo | None,
+) -> ModelReport:
+    checkpoint = subject.checkpoint
+    images = corpus.images if corpus is not None else None
+    return ModelReport(
+        path=subject.path,
+        sha256=checkpoint.sha256,
+        architecture=subject.architecture,
+        training=subject.training,
+        normalisation=normalisation,
+        corpus=corpus,
+        error=error,
+        coverage=findings.coverage,
+        layers=findings.layers,
+        norms=findings.norms,
+        totals=findings.totals,
+        nonfinite_tensors=[name for name, tensor in checkpoint.tensors.items() if tensor.nonfinite()],
+        results=[],
+        plan=recommend(findings.layers, _ledger(subject), checkpoint.sha256, images),
+        notes=findings.notes,
+    )
+
+
+def _ledger(subject: Subject) -> Ledger | None:
+    return Ledger(subject.known.graph.layers) if subject.known is not None else None

@@ -1,0 +1,82 @@
+"""Capturing a model as one graph of ATen operations, by ``torch.export``."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx import GraphModule
+
+from sparsity_audit.errors import GraphError
+
+EXAMPLE_BATCH = 2
+"""Export specialises on a batch of 1, so the example has two images."""
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A model's inference graph, runnable, with parameters under their original names."""
+
+    program: GraphModule
+    batch: int | None
+    """The only batch size it takes; None where it takes any."""
+    input_shape: tuple[int, int, int]
+
+
+def capture(model: nn.Module, input_shape: tuple[int, int, int], *, static_batch: int = 100) -> Captured:
+    """Export ``model`` (in eval mode) for images of ``input_shape`` = (channels, height, width).
+
+    Parameters are shared with ``model``, not copied; nothing of ``model`` is changed. A model that fixes its
+    batch size while it runs is captured for batches of ``static_batch``.
+
+    Raises:
+        GraphError: the model does not take such images, or cannot be exported.
+    """
+    model.eval()
+    try:
+        return Captured(_export(model, input_shape, EXAMPLE_BATCH, dynamic=True), None, input_shape)
+    except Exception as dynamic_failure:  # torch.export raises whatever the model's own code raises
+        _run_eagerly(model, input_shape)
+        try:
+            return Captured(_export(model, input_shape, static_batch, dynamic=False), static_batch, input_shape)
+        except Exception:
+            raise GraphError(
+                f"{type(model).__name__} cannot be captured by torch.export: {one_line(dynamic_failure)}; "
+                "control flow that depends on the image's values is the usual cause"
+            ) from dynamic_failure
+
+
+def _export(model: nn.Module, input_shape: tuple[int, int, int], batch: int, *, dynamic: bool) -> GraphModule:
+    example = torch.zeros(batch, *input_shape)
+    shapes: Any = ({0: torch.export.Dim.DYNAMIC},) if dynamic else None
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exported = torch.export.export(model, (example,), dynamic_shapes=shapes, strict=False)
+        module = exported.run_decompositions({}).module(check_guards=False)
+    assert isinstance(module, GraphModule)
+    return module
+
+
+def _run_eagerly(model: nn.Module, input_shape: tuple[int, int, int]) -> None:
+    """Run the model once, to tell one that refuses such images from one that cannot be exported."""
+    try:
+        with torch.no_grad():
+            copy.deepcopy(model)(torch.zeros(EXAMPLE_BATCH, *input_shape))
+    except Exception as failure:
+        shape = "×".join(str(size) for size in input_shape)
+        raise GraphError(
+            f"{type(model).__name__} does not run on images of {shape} (channels × height × width): "
+            f"{one_line(failure)}"
+        ) from failure
+
+
+def one_line(failure: BaseException, width: int = 200) -> str:
+    """Return the first line of an exception's text that says something, cut to ``width``."""
+    for line in str(failure).splitlines():
+        if line.strip():
+            return line.strip()[:width]
+    return type(failure).__name__

@@ -1,0 +1,111 @@
+"""Measures by name: a measure turns what was found out about a model into one number, with its evidence."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from sparsity_audit.errors import ConfigError, did_you_mean
+from sparsity_audit.schema.report import EvidenceValue
+from sparsity_audit.schema.rule import ArgValue, Rule, Scope
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measured value.
+
+    Attributes:
+        value: the number that limits apply to; None where it could not be measured.
+        message: the finding in words.
+        n: images (or runs) that it rests on; None where it rests on weights alone.
+        reason: why there is no value.
+    """
+
+    value: float | None
+    message: str = ""
+    n: int | None = None
+    reason: str | None = None
+    evidence: dict[str, EvidenceValue] = field(default_factory=dict)
+
+
+def unmeasured(reason: str) -> Measurement:
+    """Return a measurement without a value, and why."""
+    return Measurement(None, reason=reason)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A named quantity. ``function`` takes the layer and model reports (scope layer) or the model report."""
+
+    name: str
+    scope: Scope
+    function: Callable[..., Measurement]
+
+    @property
+    def summary(self) -> str:
+        """The first line of the function's docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """Return the arguments that a rule may set: the function's keyword-only ones."""
+        signature = inspect.signature(self.function, eval_str=True)
+        return {
+            name: parameter
+            for name, parameter in signature.parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+
+    def check(self, args: Mapping[str, ArgValue]) -> None:
+        """Check a rule's arguments.
+
+        Raises:
+            ConfigError: an unknown argument, or a value that it does not take.
+        """
+        known = self.parameters()
+        for name, value in args.items():
+            if name not in known:
+                raise ConfigError(f"measure {self.name!r} has no argument {name!r}{did_you_mean(name, known)}")
+            choices = typing.get_args(known[name].annotation)
+            if typing.get_origin(known[name].annotation) is typing.Literal and value not in choices:
+                raise ConfigError(
+                    f"measure {self.name!r}: {name} = {value!r} is none of {', '.join(map(repr, choices))}"
+                )
+            if known[name].annotation is float and (isinstance(value, bool | str)):
+                raise ConfigError(f"measure {self.name!r}: {name} = {value!r} is not a number")
+
+
+_MEASURES: dict[tuple[str, Scope], Measure] = {}
+
+
+def measure(scope: Scope) -> Callable[[Callable[..., Measurement]], Callable[..., Measurement]]:
+    """Register a function as the measure of its own name for one scope."""
+
+    def register(function: Callable[..., Measurement]) -> Callable[..., Measurement]:
+        name = function.__name__.removeprefix("model_")
+        _MEASURES[name, scope] = Measure(name, scope, function)
+        return function
+
+    return register
+
+
+def measure_for(rule: Rule) -> Measure:
+    """Return the measure that a rule names, its arguments checked.
+
+    Raises:
+        ConfigError: no such measure for the rule's scope, or arguments that it does not take.
+    """
+    # Registering happens on import; importing here keeps a rule's schema free of the measures' code.
+    from sparsity_audit.measures import layer_measures, model_measures  # noqa: F401
+
+    found = _MEASURES.get((rule.measure, rule.scope))
+    if found is None:
+        known = sorted(name for name, scope in _MEASURES if scope == rule.scope)
+        hint = did_you_mean(rule.measure, known)
+        raise ConfigError(f"rule {rule.id}: no measure {rule.measure!r} of scope {rule.scope!r}{hint}")
+    try:
+        found.check(rule.args)
+    except ConfigError as failure:
+        raise ConfigError(f"rule {rule.id}: {failure}") from None
+    return found

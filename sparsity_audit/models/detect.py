@@ -1,0 +1,107 @@
+"""Whose weights are these? Detection by the names and shapes of the tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from sparsity_audit.checkpoints.checkpoint import Checkpoint
+from sparsity_audit.errors import ArchitectureError
+from sparsity_audit.models.index import load_index, match_torchvision
+from sparsity_audit.models.recognise import read_zoo
+from sparsity_audit.models.registry import build_match, has_leaky_twin, infer_zoo, zoo_names
+from sparsity_audit.models.shapes import Shapes, differences, share_equal, summary, without_counters
+from sparsity_audit.models.skeleton import module_shapes
+from sparsity_audit.schema.spec import NetworkSpec
+
+HOW_TO_NAME = "--arch zoo:NAME | torchvision:NAME | python:PKG.MODULE:FACTORY"
+
+
+@dataclass(frozen=True)
+class Detected:
+    """The network that a checkpoint's tensors fit."""
+
+    source: Literal["zoo", "torchvision"]
+    name: str
+    spec: NetworkSpec | None
+    """What the zoo builds it from; None for torchvision's."""
+    in_channels: int
+    classes: int
+    twins: tuple[str, ...]
+    """Other networks with the same names and shapes; some compute something else."""
+
+
+class Nearest(NamedTuple):
+    """A known network and how much of it a checkpoint has."""
+
+    share: float
+    """Equal (name, shape) pairs among all names of both."""
+    names: int
+    """Equal names."""
+    title: str
+    differences: list[str]
+
+
+def name_variants(checkpoint: Checkpoint) -> list[dict[str, tuple[int, ...]]]:
+    """Return shapes under the names as stripped, then with more and more of the stripped prefix put back.
+
+    A network may have a part called ``model`` or ``module`` itself.
+    """
+    parts = checkpoint.prefix.split(".")[:-1]
+    prefixes = ["".join(f"{part}." for part in parts[start:]) for start in range(len(parts), -1, -1)]
+    return [
+        {prefix + name: tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()} for prefix in prefixes
+    ]
+
+
+def detect(checkpoint: Checkpoint) -> Detected:
+    """Return the network that has exactly the checkpoint's tensors: the zoo's first, then torchvision's.
+
+    Raises:
+        ArchitectureError: none has; the message names the nearest and its first differences.
+    """
+    variants = name_variants(checkpoint)
+    for shapes in variants:
+        detected = _detect_zoo(shapes) or _detect_torchvision(shapes)
+        if detected:
+            return detected
+    raise ArchitectureError(f"{checkpoint.path}: {_nearest_text(variants)}; name the network: {HOW_TO_NAME}")
+
+
+def _detect_zoo(shapes: Shapes) -> Detected | None:
+    found = infer_zoo(shapes)
+    if not found:
+        return None
+    match = found[0]
+    twins = (f"zoo:{match.name} with leaky_relu",) if has_leaky_twin(match.name) else ()
+    return Detected("zoo", match.name, match.spec, match.in_channels, match.classes, twins)
+
+
+def _detect_torchvision(shapes: Shapes) -> Detected | None:
+    found = match_torchvision(shapes)
+    if not found:
+        return None
+    first, *others = found
+    twins = (*(f"torchvision:{other.name}" for other in others), *first.twins)
+    return Detected("torchvision", first.name, None, 3, first.classes, twins)
+
+
+def _nearest_text(variants: list[dict[str, tuple[int, ...]]]) -> str:
+    nearest = max((near for shapes in variants for near in _compared(shapes)), key=lambda near: near[:2])
+    if not nearest.names:
+        return "the tensors fit no known network, and share no name with any"
+    return (
+        f"the tensors fit no known network; nearest is {nearest.title} ({nearest.share:.0%} equal): "
+        f"{summary(nearest.differences)}"
+    )
+
+
+def _compared(shapes: Shapes) -> Iterator[Nearest]:
+    given = without_counters(shapes)
+    for name in zoo_names():
+        expected = without_counters(module_shapes(build_match(read_zoo(name, given))))
+        yield Nearest(*share_equal(expected, given), f"zoo:{name}", differences(expected, given))
+    for entry in load_index():
+        expected, _ = entry.expected(given)
+        yield Nearest(*share_equal(expected, given), f"torchvision:{entry.name}", differences(expected, given))

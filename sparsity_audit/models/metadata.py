@@ -1,0 +1,36 @@
+"""What a zoo checkpoint says of itself, under one key of its safetensors metadata."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from sparsity_audit.checkpoints.checkpoint import Checkpoint
+from sparsity_audit.errors import CheckpointError
+from sparsity_audit.schema.spec import ModelMetadata
+
+KEY = "sparsity_audit"
+
+
+def read_metadata(checkpoint: Checkpoint) -> ModelMetadata | None:
+    """Return what the checkpoint says of itself; None where it says nothing.
+
+    Raises:
+        CheckpointError: the entry is there and does not fit its schema.
+    """
+    text = checkpoint.metadata.get(KEY)
+    if text is None:
+        return None
+    try:
+        return ModelMetadata.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CheckpointError(
+            f"{checkpoint.path}: metadata entry {KEY!r} is unusable: {where + ': ' if where else ''}{first['msg']}; "
+            f"rewrite it, or remove it and name the network with --arch"
+        ) from None
+
+
+def metadata_entries(metadata: ModelMetadata) -> dict[str, str]:
+    """Return the safetensors metadata that ``read_metadata`` reads back."""
+    return {KEY: metadata.to_json(indent=None)}

@@ -1,0 +1,220 @@
+"""A report as Markdown for a pull request: the verdict first, what failed next, the rest folded away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sparsity_audit.reporters.facts import environment, model_facts
+from sparsity_audit.reporters.summary import (
+    by_rule,
+    ended,
+    error_words,
+    exit_words,
+    failures_of,
+    model_verdict,
+    remedies_of,
+    tally,
+    unaudited_layers,
+    undecided,
+    verdict,
+)
+from sparsity_audit.reporters.tables import (
+    WHOLE_MODEL,
+    Table,
+    ledger_notes,
+    ledger_table,
+    models_table,
+    norms_table,
+    plan_layers,
+    plan_table,
+    plan_words,
+    removals,
+)
+from sparsity_audit.reporters.text import (
+    LONGEST_RANGES,
+    clip,
+    evidence_text,
+    html_code,
+    markdown_code,
+    markdown_text,
+    number,
+    plural,
+)
+from sparsity_audit.schema.report import AuditReport, ModelReport, RuleResult
+from sparsity_audit.schema.rule import Severity
+
+LONGEST = 65_536
+"""Characters that GitHub takes in one comment."""
+
+_LONGEST_CELL = 300
+_SIGNS = {"failed": "❌", "warned": "⚠️", "passed": "✅"}
+_RULES = {"c": ":---", "l": ":---", "r": "---:"}
+_STEPS = (4000, 1000, 400, 200, 100, 50, 25, 12, 6, 3, 1)
+
+
+class _Cut(NamedTuple):
+    """How many rows are shown; the failures are what the reader came for, so they are cut last."""
+
+    failures: int
+    details: int
+
+
+def to_markdown(report: AuditReport) -> str:
+    """Return the report as GitHub Markdown of at most ``LONGEST`` characters.
+
+    Where it would be longer, rows are left out, details before failures, and what is missing is counted.
+    """
+    for rows in _STEPS:
+        text = "\n".join(_blocks(report, _Cut(5 * rows, rows)))
+        if len(text) <= LONGEST:
+            return text
+    rest = "Everything else is too long for a comment; it is in the JSON report.\n"
+    return "\n".join([_heading(report), rest, _footer(report)])
+
+
+def _heading(report: AuditReport) -> str:
+    result = verdict(report)
+    return f"## {_SIGNS[result.state]} sparsity-audit: {result.words}\n"
+
+
+def _blocks(report: AuditReport, cut: _Cut) -> Iterator[str]:
+    yield _heading(report)
+    words = exit_words(report)
+    if words is not None:
+        yield f"{markdown_text(words)}\n"
+    if report.errors:
+        lines = [_text(error_words(error)) for error in report.errors]
+        yield f"### Not audited\n\n{_bullets(lines, cut.failures)}"
+    if report.models:
+        yield _pipes(models_table(report.models), cut.details)
+    yield from _failure_blocks(report, cut)
+    for model in report.models[: cut.details]:
+        yield from _model_blocks(model, report, cut)
+    yield _footer(report)
+
+
+def _failure_blocks(report: AuditReport, cut: _Cut) -> Iterator[str]:
+    gate: Severity | None = None if report.config.fail_on == "warning" else "error"
+    failed = failures_of(report.results(), gate)
+    if table := _failures(report, gate):
+        yield f"### Failures\n\n{_pipes(table, cut.failures)}{_remedies(failed, cut)}"
+    table = _failures(report, "warning")
+    if gate == "error" and table is not None:
+        told = {result.rule for result in failed}
+        warnings = [result for result in failures_of(report.results(), "warning") if result.rule not in told]
+        body = f"{_pipes(table, cut.details)}{_remedies(warnings, cut)}"
+        yield _folded(plural(len(table.rows), "warning"), body)
+
+
+def _failures(report: AuditReport, severity: Severity | None) -> Table | None:
+    """Return the failed results of all models, and the crashed ones with the errors, or None without any."""
+    several = len(report.models) > 1
+    rows = []
+    for model in report.models:
+        failed = failures_of(model.results, severity)
+        if severity != "warning":
+            failed += ended(model.results, "error")
+        rows += [[*([model.path] if several else []), *_failure_row(result)] for result in failed]
+    headers = [*(["model"] if several else []), "layer", "rule", "value", "limit", "severity", "what"]
+    return Table(headers, "c" * several + "clrrll", rows) if rows else None
+
+
+def _failure_row(result: RuleResult) -> list[str]:
+    crashed = result.outcome == "error"
+    severity = "crashed" if crashed else result.severity or "error"
+    what = result.reason or result.message if crashed else result.message
+    rule = f"{result.rule} {result.name}"
+    return [result.layer or WHOLE_MODEL, rule, number(result.value), number(result.limit), severity, what]
+
+
+def _remedies(failed: list[RuleResult], cut: _Cut) -> str:
+    lines = [
+        f"{markdown_code(group[0].rule)}: {_text(remedy)}"
+        for group in by_rule(failed)
+        for remedy in remedies_of(group)
+    ]
+    return f"\nWhat to do:\n\n{_bullets(lines, cut.failures)}" if lines else ""
+
+
+def _model_blocks(model: ModelReport, report: AuditReport, cut: _Cut) -> Iterator[str]:
+    name = html_code(_short(model.path))
+    facts = [("verdict", model_verdict(model, report)), *model_facts(model)]
+    yield _folded(
+        f"What was audited: {name}",
+        _bullets([f"{label}: {_text(text)}" for label, text in facts], 10 + cut.details),
+    )
+    if model.layers or model.norms:
+        yield _folded(f"Capacity ledger of {name}", _ledger(model, cut))
+    if model.plan is not None and plan_layers(model.plan):
+        yield _folded(f"Pruning recommendation for {name}", _recommendation(model, cut))
+    lines = [
+        f"{markdown_code(found.rule)} {found.outcome} ×{found.times:,}: {_text(found.reason)}"
+        for found in undecided(model.results)
+    ]
+    lines += [
+        f"{plural(len(layers), 'layer')}: {_text(reason)} ({_text(evidence_text(layers))})"
+        for reason, layers in unaudited_layers(model)
+    ]
+    if lines:
+        yield _folded(f"Not decided in {name}", _bullets(lines, cut.details))
+
+
+def _ledger(model: ModelReport, cut: _Cut) -> str:
+    notes = _bullets([_text(note) for note in ledger_notes(model)], cut.failures)
+    norms = f"\nNorms that no convolution feeds alone:\n\n{_pipes(norms_table(model), cut.details)}"
+    return f"{_pipes(ledger_table(model), cut.details)}\n{notes}{norms if model.norms else ''}"
+
+
+def _recommendation(model: ModelReport, cut: _Cut) -> str:
+    if model.plan is None:
+        return ""
+    removed = [
+        f"{markdown_code(_short(key))}: {_text(text)}" for key, text in removals(model.plan, LONGEST_RANGES)
+    ]
+    words = [*plan_words(model.plan), "Nothing was changed; the JSON report holds all indices."]
+    return (
+        f"{_bullets([_text(text) for text in words], cut.failures)}\n"
+        f"{_pipes(plan_table(model.plan), cut.details)}\n{_bullets(removed, cut.details)}"
+    )
+
+
+def _footer(report: AuditReport) -> str:
+    configuration = f"configuration: {report.config_file or 'none'}"
+    facts = [*environment(report.tool), f"{report.duration_seconds:.1f} s", report.started, configuration]
+    return f"{tally(report)}. {_text(', '.join(facts))}\n"
+
+
+def _short(text: str) -> str:
+    return clip(text, _LONGEST_CELL)
+
+
+def _text(text: str) -> str:
+    return markdown_text(_short(text))
+
+
+def _cell(text: str, letter: str) -> str:
+    return markdown_code(_short(text)) if letter == "c" and text != WHOLE_MODEL else _text(text)
+
+
+def _pipes(table: Table, longest: int) -> str:
+    """Return a GitHub table; cells are escaped, rows beyond ``longest`` counted below it."""
+    heads = [header.replace("\n", " ") for header in table.headers]
+    rows = [heads, [_RULES[letter] for letter in table.align]]
+    rows += [[_cell(*pair) for pair in zip(row, table.align, strict=True)] for row in table.rows[:longest]]
+    if table.total is not None:
+        rows.append([f"**{_text(cell)}**" if cell else "" for cell in table.total])
+    text = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return text + _more(len(table.rows) - longest)
+
+
+def _bullets(lines: list[str], longest: int) -> str:
+    return "".join(f"- {line}\n" for line in lines[:longest]) + _more(len(lines) - longest)
+
+
+def _more(n: int) -> str:
+    return f"\n… and {n:,} more in the JSON report\n" if n > 0 else ""
+
+
+def _folded(summary: str, body: str) -> str:
+    return f"<details><summary>{summary}</summary>\n\n{body}\n</details>\n"

@@ -1,0 +1,176 @@
+"""The session as text in pytest's manner; each function returns what is printed at its moment."""
+
+from __future__ import annotations
+
+from sparsity_audit.reporters.facts import environment, model_facts
+from sparsity_audit.reporters.summary import (
+    by_rule,
+    ended,
+    error_words,
+    exit_words,
+    failures_of,
+    gate_failures,
+    model_verdict,
+    tally,
+)
+from sparsity_audit.reporters.terminal_failures import failures
+from sparsity_audit.reporters.terminal_layout import centred, wrapped
+from sparsity_audit.reporters.terminal_tables import ledger, recommendation
+from sparsity_audit.reporters.text import number, plural, printable
+from sparsity_audit.schema.report import AuditReport, ModelReport, RuleResult, ToolInfo
+
+__all__ = [
+    "collected",
+    "failures",
+    "ledger",
+    "model_head",
+    "recommendation",
+    "rule_lines",
+    "session_end",
+    "session_head",
+]
+
+_BOLD, _RED, _GREEN, _YELLOW = "1", "31", "32", "33"
+_LONGEST_SUMMARY = 20
+_MARKS = {"passed": ".", "skipped": "s", "inconclusive": "?", "error": "E"}
+_WORDS = {"passed": "PASSED", "skipped": "SKIPPED", "inconclusive": "INCONCLUSIVE", "error": "ERROR"}
+
+
+def session_head(tool: ToolInfo, config_file: str | None, *, colour: bool, width: int = 80) -> str:
+    """Return the session's first lines: what runs, on what, configured by which file."""
+    lines = [
+        _paint(centred("sparsity-audit session starts", width), _BOLD, colour),
+        printable(", ".join(environment(tool))),
+        f"configuration: {printable(config_file) if config_file else 'none'}",
+    ]
+    return "\n".join(lines)
+
+
+def model_head(model: ModelReport) -> str:
+    """Return what is known about a model before any rule, one labelled line a fact."""
+    facts = model_facts(model)
+    margin = max(len(label) for label, _ in facts) + 4
+    lines = [f"model: {printable(model.path)}"]
+    for label, text in facts:
+        lines += wrapped(text, f"  {label}".ljust(margin), " " * margin)
+    return "\n".join(lines)
+
+
+def collected(n_items: int, n_deselected: int) -> str:
+    """Return how many results the rules will give, and how many were deselected."""
+    text = f"collected {plural(n_items, 'item')}"
+    return f"{text} / {n_deselected:,} deselected / {n_items - n_deselected:,} selected" if n_deselected else text
+
+
+def rule_lines(model: ModelReport, *, verbosity: int, width: int = 80) -> str:
+    """Return a line of marks for each rule, or with verbosity 1 a line for each result; nothing below 0."""
+    if verbosity < 0:
+        return ""
+    total, done, lines = len(model.results), 0, []
+    groups = by_rule(model.results)
+    longest = max((len(_title(group[0])) for group in groups), default=0)
+    for group in groups:
+        if verbosity > 0:
+            for result in group:
+                done += 1
+                lines.append(f"{_result_line(result).ljust(width - 7)} {_progress(done, total)}")
+        else:
+            lines += _mark_lines(group, longest, done, total, width)
+            done += len(group)
+    return "\n".join(lines)
+
+
+def _title(result: RuleResult) -> str:
+    return f"{result.rule} {printable(result.name)}"
+
+
+def _progress(done: int, total: int) -> str:
+    return f"[{100 * done // total:3d}%]"
+
+
+def _mark_lines(group: list[RuleResult], longest: int, done: int, total: int, width: int) -> list[str]:
+    prefix = _title(group[0]).ljust(longest) + " "
+    text = prefix + "".join(_mark(result) for result in group)
+    room = max(width - 7, len(prefix) + 1)
+    lines = []
+    for start in range(0, len(text), room):
+        piece = text[start : start + room]
+        marks = min(start + room, len(text)) - len(prefix)
+        lines.append(f"{piece.ljust(room)} {_progress(done + marks, total)}")
+    return lines
+
+
+def _mark(result: RuleResult) -> str:
+    if result.outcome == "failed":
+        return "W" if result.severity == "warning" else "F"
+    return _MARKS[result.outcome]
+
+
+def _item(result: RuleResult) -> str:
+    layer = "" if result.layer is None else f"[{printable(result.layer)}]"
+    return f"{_title(result)}{layer}"
+
+
+def _result_line(result: RuleResult) -> str:
+    if result.outcome == "failed":
+        word = "FAILED (warning)" if result.severity == "warning" else "FAILED"
+        return f"{_item(result)} {word} value {number(result.value)}, limit {number(result.limit)}"
+    if result.outcome == "passed":
+        value = "" if result.value is None else f" value {number(result.value)}"
+        return f"{_item(result)} PASSED{value}"
+    reason = f" ({printable(result.reason)})" if result.reason else ""
+    return f"{_item(result)} {_WORDS[result.outcome]}{reason}"
+
+
+def session_end(report: AuditReport, *, colour: bool, verbosity: int = 0, width: int = 80) -> str:
+    """Return the short summary, a verdict for each model, and the counts in the last line.
+
+    Below verbosity 0 only the models that could not be audited and the last line are left.
+    """
+    lines = [] if verbosity < 0 else _short_summary(report, colour=colour, verbosity=verbosity)
+    for error in report.errors:
+        lines.append(f"{_paint('ERROR', _RED, colour)} {printable(error_words(error))}")
+    if lines:
+        lines.insert(0, centred("short summary", width))
+    if verbosity >= 0:
+        for model in report.models:
+            lines += wrapped(f"{model.path}: {model_verdict(model, report)}")
+    words = exit_words(report)
+    if words is not None:
+        lines.append(words)
+    lines.append(
+        _paint(centred(f"{tally(report)} in {report.duration_seconds:.1f}s", width), _mood(report), colour)
+    )
+    return "\n".join(lines)
+
+
+def _short_summary(report: AuditReport, *, colour: bool, verbosity: int) -> list[str]:
+    items = [
+        ("FAILED", model, result) for model in report.models for result in failures_of(model.results, "error")
+    ]
+    items += [("ERROR", model, result) for model in report.models for result in ended(model.results, "error")]
+    items += [
+        ("WARNING", model, result) for model in report.models for result in failures_of(model.results, "warning")
+    ]
+    shown = items if verbosity > 0 else items[:_LONGEST_SUMMARY]
+    lines = []
+    for word, model, result in shown:
+        path = f"{printable(model.path)}::" if len(report.models) > 1 else ""
+        layer = "" if result.layer is None else f"[{printable(result.layer)}]"
+        said = result.reason or result.message if word == "ERROR" else result.message
+        painted = _paint(word, _YELLOW if word == "WARNING" else _RED, colour)
+        lines.append(f"{painted} {path}{result.rule}{layer} {printable(said)}")
+    if len(items) > len(shown):
+        lines.append(f"… and {len(items) - len(shown):,} more (-v shows all)")
+    return lines
+
+
+def _mood(report: AuditReport) -> str:
+    if report.exit_code or report.errors or report.count("error") or gate_failures(report):
+        return _RED
+    clean = report.count("passed") and not report.count("failed") and not report.count("inconclusive")
+    return _GREEN if clean else _YELLOW
+
+
+def _paint(text: str, code: str, colour: bool) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if colour else text
