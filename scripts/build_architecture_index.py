@@ -47,8 +47,8 @@ def preprocessing(name: str) -> dict[str, Any]:
     preset = min(presets, key=lambda preset: preset.crop_size[0])
     mean, std = preset.mean, preset.std
     if name in AUXILIARY:
-        # With its own weights torchvision turns on transform_input, which undoes ImageNet's normalisation inside the
-        # network and does (x - 0.5) / 0.5 instead. We build the network without it, so that is the outer one.
+        # With its own weights torchvision turns on transform_input, which inside the network makes (p - 0.5) / 0.5 of
+        # ImageNet's normalisation. We build the network without it, so that is what its input needs.
         mean = std = [0.5, 0.5, 0.5]
     return {"mean": mean, "std": std, "side": preset.crop_size[0]}
 
@@ -101,9 +101,7 @@ def main() -> None:
     packed = gzip.compress(json.dumps(index, separators=(",", ":")).encode(), mtime=0)
     output.write_bytes(packed)
     twins = sum(bool(entry["twins"]) for entry in entries.values())
-    print(
-        f"{output.name}: {len(entries)} models, {twins} with twins in timm {timm_version}, {len(packed):,} bytes"
-    )
+    print(f"{output.name}: {len(entries)} models, {twins} with twins in timm {timm_version}, {len(packed):,} bytes")
 
 
 if __name__ == "__main__":

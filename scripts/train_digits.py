@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from sparsity_audit.checkpoints.safetensors_io import write_safetensors
 from sparsity_audit.data.load import load_corpus
 from sparsity_audit.models.init import initialise
-from sparsity_audit.models.load import metadata_entry
+from sparsity_audit.models.metadata import metadata_entries
 from sparsity_audit.models.registry import build_network
 from sparsity_audit.schema.spec import ModelMetadata, ZooSpec
 
@@ -65,7 +65,7 @@ def main(spec_file: str, output: str) -> None:
         pixel_scale=corpus.pixel_scale,
         spec=spec,
     )
-    write_safetensors(Path(output), network.state_dict(), metadata_entry(metadata))
+    write_safetensors(Path(output), network.state_dict(), metadata_entries(metadata))
 
 
 if __name__ == "__main__":

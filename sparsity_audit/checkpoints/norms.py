@@ -145,9 +145,7 @@ def _sibling(path: str, tensors: Mapping[str, Tensor]) -> str | None:
     if leaf.isdecimal():
         names = [str(int(leaf) - 1)]
     else:
-        names = (
-            [_NORM_LEAF.sub(conv, leaf, count=1) for conv in ("conv", "conv2d")] if _NORM_LEAF.search(leaf) else []
-        )
+        names = [_NORM_LEAF.sub(conv, leaf, count=1) for conv in ("conv", "conv2d")] if _NORM_LEAF.search(leaf) else []
     siblings = [_join(parent, name) for name in names]
     weights = {s: tensors[_join(s, "weight")] for s in siblings if _join(s, "weight") in tensors}
     holding = [s for s, weight in weights.items() if len(weight.shape) >= 2]

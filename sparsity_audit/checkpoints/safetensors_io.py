@@ -87,9 +87,7 @@ def write_safetensors(
     try:
         content = _serialised(tensors, dict(metadata or {}))
     except (SafetensorError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path}: cannot be stored as safetensors ({' '.join(str(error).split())})"
-        ) from None
+        raise CheckpointError(f"{path}: cannot be stored as safetensors ({' '.join(str(error).split())})") from None
     # Beside the target, since os.replace is atomic only within one file system.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:

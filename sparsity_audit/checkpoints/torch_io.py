@@ -162,9 +162,7 @@ def _descend(path: Path, loaded: dict[Any, Any]) -> tuple[dict[str, torch.Tensor
     state = {k: v for k, v in here.items() if isinstance(v, torch.Tensor)}
     ignored += [".".join([*trail, str(k)]) for k in here if k not in state]
     if not state:
-        raise CheckpointError(
-            f"{path}: holds no tensors by name (keys: {_some(here)}); save the model's state_dict"
-        )
+        raise CheckpointError(f"{path}: holds no tensors by name (keys: {_some(here)}); save the model's state_dict")
     unnamed = next((k for k in state if not isinstance(k, str)), None)
     if unnamed is not None:
         raise CheckpointError(

@@ -51,9 +51,7 @@ def validate(file: Annotated[Path, typer.Argument(metavar="FILE", help="A TOML f
     from sparsity_audit.engine.rulepacks import load_pack_file
 
     rules = load_pack_file(file)
-    typer.echo(
-        f"{file}: {len(rules)} rule{'' if len(rules) == 1 else 's'}: {', '.join(rule.id for rule in rules)}"
-    )
+    typer.echo(f"{file}: {len(rules)} rule{'' if len(rules) == 1 else 's'}: {', '.join(rule.id for rule in rules)}")
 
 
 def _limit(limit: Limit | None) -> str:

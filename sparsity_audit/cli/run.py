@@ -34,17 +34,13 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of the subsample.", metavar="S")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images in a batch.", metavar="B")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
-    memory_budget: Annotated[
-        float | None, typer.Option(help="GiB that universality may take.", metavar="GIB")
-    ] = None,
+    memory_budget: Annotated[float | None, typer.Option(help="GiB that universality may take.", metavar="GIB")] = None,
     json: Annotated[str | None, typer.Option(help="Write the report as JSON.", metavar="FILE")] = None,
     markdown: Annotated[str | None, typer.Option(help="Write it as Markdown.", metavar="FILE")] = None,
     quiet: Annotated[int, typer.Option("-q", "--quiet", count=True, help="Failures only.")] = 0,
     verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="Every result.")] = 0,
     collect_only: Annotated[bool, typer.Option("--collect-only", help="List the items, check none.")] = False,
-    exit_zero: Annotated[
-        bool | None, typer.Option("--exit-zero", help="Failed rules do not fail the session.")
-    ] = None,
+    exit_zero: Annotated[bool | None, typer.Option("--exit-zero", help="Failed rules do not fail the session.")] = None,
 ) -> int:
     """Audit trained models: which filters are dead, what that costs, what can go.
 

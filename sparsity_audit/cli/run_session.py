@@ -16,7 +16,7 @@ from sparsity_audit.engine.rulepacks import apply_limits, choose, load_rules
 from sparsity_audit.engine.session import Listener, Session, tool_info
 from sparsity_audit.engine.subject import Subject
 from sparsity_audit.errors import ExitCode, UsageError
-from sparsity_audit.reporters import terminal, terminal_failures, terminal_tables
+from sparsity_audit.reporters import terminal
 from sparsity_audit.schema.config import AuditConfig
 from sparsity_audit.schema.report import AuditReport, ModelReport, SessionError
 from sparsity_audit.schema.rule import Rule
@@ -152,11 +152,11 @@ class Printer(Listener):
             parts = [
                 terminal.model_head(model),
                 terminal.rule_lines(model, verbosity=self.verbosity, width=self.width),
-                terminal_tables.ledger(model),
-                terminal_tables.recommendation(model, verbosity=self.verbosity),
+                terminal.ledger(model, width=self.width),
+                terminal.recommendation(model, verbosity=self.verbosity, width=self.width),
             ]
             print("\n\n".join(part for part in parts if part))
-        told = terminal_failures.failures(model, verbosity=self.verbosity, width=self.width)
+        told = terminal.failures(model, verbosity=self.verbosity, width=self.width)
         if told:
             print(f"\n{told}" if self.verbosity >= 0 else told)
         sys.stdout.flush()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from sparsity_audit.errors import DataError
 from sparsity_audit.schema.config import Split
 from sparsity_audit.schema.spec import Normalisation
 
@@ -38,6 +39,45 @@ class Corpus:
     """Images in the whole split; more than ``len(self)`` after ``sample``."""
     seed: int | None = None
     """Seed of the sample; None where the whole split is held."""
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Pixels,
+        labels: npt.ArrayLike,
+        *,
+        class_names: Sequence[str] | None = None,
+        normalisation: Normalisation | None = None,
+        pixel_scale: float = 255.0,
+        name: str = "arrays",
+        split: Split = "train",
+    ) -> Corpus:
+        """Return a corpus of images in memory.
+
+        Args:
+            images: uint8 [N, H, W, C].
+            labels: integers [N].
+            class_names: in label order; the labels' numbers where left out.
+            normalisation: what the model was trained with; the images' own mean and deviation where left out.
+
+        Raises:
+            DataError: arrays of another kind or shape, or none at all.
+        """
+        numbers = np.asarray(labels, dtype=np.int64)
+        if images.dtype != np.uint8 or images.ndim != 4 or numbers.shape != images.shape[:1]:
+            raise DataError(
+                f"corpus {name!r}: needs uint8 images [N, H, W, C] and N labels, not {images.dtype} "
+                f"{list(images.shape)} and {list(numbers.shape)}"
+            )
+        if not len(numbers):
+            raise DataError(f"corpus {name!r}: holds no images")
+        if normalisation is None:
+            scaled = images.reshape(-1, images.shape[3]) / pixel_scale
+            std = np.maximum(scaled.std(axis=0), 1e-6)
+            normalisation = Normalisation(mean=scaled.mean(axis=0).tolist(), std=std.tolist())
+        names = class_names or [str(number) for number in range(int(numbers.max()) + 1)]
+        digest = corpus_digest(images, numbers)
+        return cls(name, split, images, numbers, tuple(names), normalisation, pixel_scale, digest, len(numbers))
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -34,8 +34,7 @@ class Faults:
     def check(self) -> None:
         """Raise a DataError that names every kind found, if any was."""
         parts = [
-            f"{count} of {self.rows} {kind}, the first in {self.first[kind]}"
-            for kind, count in self.counts.items()
+            f"{count} of {self.rows} {kind}, the first in {self.first[kind]}" for kind, count in self.counts.items()
         ]
         if parts:
             raise DataError(f"{'; '.join(parts)}; download the data set again")

@@ -63,9 +63,7 @@ def load_corpus(
 def _by_name(name: str, split: Split, given: Path | None) -> Source:
     root, is_default = _data_root(given)
     if not root.is_dir() and not is_default:
-        raise DataError(
-            f"no data folder {root} (--data-root, SPARSITY_AUDIT_DATA); create it to download {name} there"
-        )
+        raise DataError(f"no data folder {root} (--data-root, SPARSITY_AUDIT_DATA); create it to download {name} there")
     own = root / name
     if own.is_dir():
         source = _in_folder(own, split, name)
@@ -88,9 +86,7 @@ def _by_path(text: str, split: Split) -> Source:
     if not folder.is_dir():
         if any(separator and separator in text for separator in (os.sep, os.altsep)):
             raise DataError(f"no such folder: {folder} (or name one of: {', '.join(known_corpora())})")
-        raise DataError(
-            f"unknown data set {text!r}{did_you_mean(text.lower(), known_corpora())}, and no such folder"
-        )
+        raise DataError(f"unknown data set {text!r}{did_you_mean(text.lower(), known_corpora())}, and no such folder")
     source = _in_folder(folder, split, None)
     if source is None:
         layouts = " or ".join(cifar.layout for cifar in CIFARS.values())
@@ -106,9 +102,7 @@ def _in_folder(folder: Path, split: Split, expected: str | None) -> Source | Non
     names = [expected] if expected else list(CIFARS)
     found = [(name, place) for name in names if (place := find_layout(name, folder) or _unpacked(name, folder))]
     if len(found) > 1:
-        raise DataError(
-            f"{folder} holds several data sets; name the folder of one: {found[0][1]} or {found[1][1]}"
-        )
+        raise DataError(f"{folder} holds several data sets; name the folder of one: {found[0][1]} or {found[1][1]}")
     return layout_source(*found[0], split) if found else None
 
 

@@ -87,9 +87,7 @@ def open_table(folder: Path, split: Split) -> Table:
         if found != columns[0]:
             raise DataError(f"{file} has other columns ({', '.join(found)}) than {files[0].name}")
     if rows == 0:
-        raise DataError(
-            f"{folder}: the {split} split is empty (0 rows in {len(files)} file(s)); download it again"
-        )
+        raise DataError(f"{folder}: the {split} split is empty (0 rows in {len(files)} file(s)); download it again")
     image, label = columns[0]
     names = _names_beside(folder) or _names_in_schema(schemas[0], label)
     return Table(files, image, label, rows, names)
@@ -128,16 +126,12 @@ def _complete(folder: Path, split: Split) -> tuple[Path, ...]:
     numbered = [re.search(r"-(\d+)-of-(\d+)\.parquet$", file.name) for file in files]
     counts = {int(match[2]) for match in numbered if match}
     if len(counts) > 1:
-        raise DataError(
-            f"{folder} mixes {split} shards of different sets: {', '.join(file.name for file in files)}"
-        )
+        raise DataError(f"{folder} mixes {split} shards of different sets: {', '.join(file.name for file in files)}")
     if counts:
         present = {int(match[1]) for match in numbered if match}
         absent = [str(index) for index in range(counts.pop()) if index not in present]
         if absent:
-            raise DataError(
-                f"{folder} lacks shard(s) {', '.join(absent)} of {split} ({files[0].name}); fetch them"
-            )
+            raise DataError(f"{folder} lacks shard(s) {', '.join(absent)} of {split} ({files[0].name}); fetch them")
     return tuple(files)
 
 

@@ -119,9 +119,7 @@ def _what_differs(published: Any, folder: Path) -> str | None:
     differing = [name for name, md5 in files if not check_integrity(folder / name, md5)]
     if differing:
         what = ", ".join(differing)
-        return (
-            f"{folder}: {what} differ(s) from the published file (md5), so no pickle is opened; download it again"
-        )
+        return f"{folder}: {what} differ(s) from the published file (md5), so no pickle is opened; download it again"
     return None
 
 

@@ -23,7 +23,7 @@ class Corpora:
 
     def __init__(self, config: AuditConfig, given: Corpus | None = None, progress: Progress | None = None) -> None:
         self._config = config
-        self._given = given
+        self._given = None if given is None else given.sample(config.limit, config.seed)
         self._progress = progress
         self._splits: dict[Split, Corpus] = {}
 
@@ -35,7 +35,7 @@ class Corpora:
     def split(self, split: Split) -> Corpus | None:
         """Return one split; a corpus given as an object stands for both."""
         if self._given is not None:
-            return self._given.sample(self._config.limit, self._config.seed)
+            return self._given
         if self._config.data is None:
             return None
         if split not in self._splits:

@@ -84,7 +84,7 @@ def describe_graph(graph: FeatureGraph, state: State, stats: FeatureStats | None
         lost={criterion: total_lost(parts) for criterion, parts in lost.items()},
     )
     norms = [_norm(norm, state) for norm in graph.norms]
-    return Findings(layers, norms, totals, _coverage(graph, layers), _notes(graph))
+    return Findings(layers, norms, totals, _coverage(graph, layers, seen=stats is not None), _notes(graph))
 
 
 def _layer(
@@ -139,7 +139,7 @@ def _activations(
     return found
 
 
-def _coverage(graph: FeatureGraph, layers: list[LayerReport]) -> Coverage:
+def _coverage(graph: FeatureGraph, layers: list[LayerReport], *, seen: bool) -> Coverage:
     skipped = [
         SkippedLayer(layer=layer.key, reason=reason)
         for layer, source in zip(layers, graph.layers, strict=True)
@@ -149,8 +149,8 @@ def _coverage(graph: FeatureGraph, layers: list[LayerReport]) -> Coverage:
     selective = sum(layer.universality is not None for layer in layers)
     audited = [layer.key for layer in layers if layer.scale is not None or layer.activation is not None]
     return Coverage(
-        fraction=both / len(layers) if layers else None,
-        selectivity_fraction=selective / len(layers) if layers else None,
+        fraction=both / len(layers) if layers and seen else None,
+        selectivity_fraction=selective / len(layers) if layers and seen else None,
         audited=audited,
         skipped=skipped,
     )
@@ -161,9 +161,7 @@ def _undecided(layer: LayerReport, source: FeatureLayer) -> str | None:
     reasons = []
     if layer.scale is None:
         reasons.append(
-            f"scale: {source.norm_kind} {source.norm} has no γ"
-            if source.norm
-            else "scale: no normalisation follows"
+            f"scale: {source.norm_kind} {source.norm} has no γ" if source.norm else "scale: no normalisation follows"
         )
     if layer.activation is None:
         reasons.append("activation: no data")

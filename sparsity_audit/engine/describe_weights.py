@@ -33,12 +33,12 @@ def describe_weights(checkpoint: Checkpoint) -> Findings:
         lost=_lost(dead),
     )
     coverage = Coverage(
-        fraction=0.0 if layers else None,
-        selectivity_fraction=0.0 if layers else None,
+        fraction=None,
+        selectivity_fraction=None,
         audited=[layer.key for layer in layers if layer.scale is not None],
         skipped=skipped,
     )
-    return Findings(layers, [], totals, coverage, _notes(norms))
+    return Findings(layers, [], totals, coverage, [])
 
 
 def _layer(norm: Norm) -> LayerReport:
@@ -70,14 +70,3 @@ def _layer(norm: Norm) -> LayerReport:
 def _lost(dead: int) -> dict[Criterion, Lost]:
     lost = Lost(filters=dead, params=None, macs=None, held_back=None)
     return {"scale": lost, "union": lost}
-
-
-def _notes(norms: list[Norm]) -> list[str]:
-    if not norms:
-        return []
-    paired = sum(norm.features for norm in norms if norm.position == "conv")
-    features = sum(norm.features for norm in norms)
-    return [
-        f"weights only: {paired:,} of {features:,} norm features were paired with a convolution by name; "
-        "give --data to audit activations and the capacity ledger"
-    ]

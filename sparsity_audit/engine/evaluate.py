@@ -5,8 +5,8 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Iterator, Sequence
 
-from sparsity_audit.measures.registry import Measurement, measure_for
-from sparsity_audit.schema.report import LayerReport, ModelReport, RuleResult
+from sparsity_audit.measures.registry import Measure, Measurement, measure_for
+from sparsity_audit.schema.report import LayerReport, ModelReport, Outcome, RuleResult
 from sparsity_audit.schema.rule import Rule, Severity
 
 Keep = Callable[[Rule, str | None], bool]
@@ -49,41 +49,44 @@ def _results(rules: Sequence[Rule], model: ModelReport, keep: Keep | None) -> It
     layers = {layer.key: layer for layer in model.layers}
     for rule, key in items(rules, list(layers)):
         if keep is None or keep(rule, key):
-            yield _judge(rule, key, _measure(rule, layers[key] if key is not None else None, model))
+            measure = measure_for(rule)
+            layer = layers[key] if key is not None else None
+            yield _judge(measure, rule, key, _measure(measure, rule, layer, model))
 
 
-def _measure(rule: Rule, layer: LayerReport | None, model: ModelReport) -> Measurement | Exception:
+def _measure(measure: Measure, rule: Rule, layer: LayerReport | None, model: ModelReport) -> Measurement | Exception:
     """Take one measurement; a measure that crashes is an outcome of its rule, not the end of the session."""
     try:
-        function = measure_for(rule).function
-        return function(layer, model, **rule.args) if layer is not None else function(model, **rule.args)
+        if layer is None:
+            return measure.function(model, **rule.args)
+        return measure.function(layer, model, **rule.args)
     except Exception as crash:
         return crash
 
 
-def _judge(rule: Rule, key: str | None, measured: Measurement | Exception) -> RuleResult:
-    common = {"rule": rule.id, "name": rule.name, "version": rule.version, "scope": rule.scope, "layer": key}
-    blank = {"severity": None, "value": None, "limit": None, "interval": None, "n": None, "message": ""}
-    if isinstance(measured, Exception):
-        reason = f"{type(measured).__name__}: {measured}"
-        return RuleResult.model_validate({**common, **blank, "outcome": "error", "reason": reason})
-    if measured.value is None:
-        return RuleResult.model_validate({**common, **blank, "outcome": "skipped", "reason": measured.reason})
-    severity, bound = _broken(rule, measured.value)
-    return RuleResult.model_validate(
-        {
-            **common,
-            **blank,
-            "outcome": "failed" if severity else "passed",
-            "severity": severity,
-            "value": measured.value,
-            "limit": bound,
-            "n": measured.n,
-            "reason": None,
-            "message": measured.message,
-            "evidence": measured.evidence,
-            "remedies": rule.remedies if severity else [],
-        }
+def _judge(measure: Measure, rule: Rule, key: str | None, measured: Measurement | Exception) -> RuleResult:
+    """Turn a measurement into a result: crashed, skipped, or held against the rule's limits."""
+    crashed = isinstance(measured, Exception)
+    found = Measurement(None) if isinstance(measured, Exception) else measured
+    severity, bound = (None, None) if found.value is None else _broken(rule, found.value)
+    outcome: Outcome = "error" if crashed else "skipped" if found.value is None else "failed" if severity else "passed"
+    return RuleResult(
+        rule=rule.id,
+        name=rule.name,
+        version=rule.version,
+        scope=rule.scope,
+        layer=key,
+        outcome=outcome,
+        severity=severity,
+        value=found.value,
+        unit=measure.unit,
+        limit=bound,
+        interval=None,
+        n=found.n,
+        reason=f"{type(measured).__name__}: {measured}" if crashed else found.reason,
+        message=found.message,
+        evidence=found.evidence,
+        remedies=rule.remedies if severity else [],
     )
 
 

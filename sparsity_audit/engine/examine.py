@@ -11,7 +11,7 @@ from sparsity_audit.engine.findings import Findings
 from sparsity_audit.engine.subject import Subject, WithGraph
 from sparsity_audit.measures.ledger import Ledger
 from sparsity_audit.pruning.recommend import recommend
-from sparsity_audit.schema.config import AuditConfig
+from sparsity_audit.schema.config import AuditConfig, Split
 from sparsity_audit.schema.report import CorpusInfo, ErrorInfo, ModelReport, NormalisationInfo
 from sparsity_audit.schema.rule import Rule, Severity
 
@@ -104,22 +104,22 @@ def _measure(
     test = corpora.split("test")
     if counted is None or test is None:
         return stats, None
-    if corpus.split != "test":
+    if test is not corpus:
         label = f"{test.name} test: error"
         told = _labelled(progress, label)
         counted = measure_error(observed, test, normalise, batch_size=config.batch_size, progress=told)
-    return stats, None if counted is None else _error_info(counted)
+    return stats, None if counted is None else _error_info(counted, test.split)
 
 
 def _labelled(progress: Progress | None, label: str) -> Callable[[int, int], None] | None:
     return None if progress is None else lambda done, total: progress(label, done, total)
 
 
-def _error_info(count: ErrorCount) -> ErrorInfo | None:
+def _error_info(count: ErrorCount, split: Split) -> ErrorInfo | None:
     if not count.images or count.classes < 2:
         return None
     return ErrorInfo(
-        split="test",
+        split=split,
         images=count.images,
         top1=count.wrong1 / count.images,
         top5=count.wrong5 / count.images if count.classes > 5 else None,

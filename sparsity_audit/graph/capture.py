@@ -69,8 +69,7 @@ def _run_eagerly(model: nn.Module, input_shape: tuple[int, int, int]) -> None:
     except Exception as failure:
         shape = "×".join(str(size) for size in input_shape)
         raise GraphError(
-            f"{type(model).__name__} does not run on images of {shape} (channels × height × width): "
-            f"{one_line(failure)}"
+            f"{type(model).__name__} does not run on images of {shape} (channels × height × width): {one_line(failure)}"
         ) from failure
 
 

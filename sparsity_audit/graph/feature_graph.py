@@ -102,9 +102,7 @@ def build_graph(model: nn.Module, input_shape: tuple[int, int, int], *, static_b
         layers.append(layer)
         claimed |= {norm} if norm is not None else set()
     norms = tuple(
-        _loose_norm(node)
-        for node in captured.program.graph.nodes
-        if op_name(node) in NORMS and node not in claimed
+        _loose_norm(node) for node in captured.program.graph.nodes if op_name(node) in NORMS and node not in claimed
     )
     return FeatureGraph(captured, tuple(layers), norms, provenance.opaque)
 

@@ -66,8 +66,7 @@ ELEMENTWISE = frozenset(
 """One tensor in, the same shape out, each element from its own."""
 
 BINARY = frozenset(
-    f"aten.{name}"
-    for name in "add.Tensor sub.Tensor mul.Tensor div.Tensor maximum.default minimum.default".split()
+    f"aten.{name}" for name in "add.Tensor sub.Tensor mul.Tensor div.Tensor maximum.default minimum.default".split()
 )
 
 SPATIAL = frozenset(

@@ -195,9 +195,7 @@ class Provenance(Interpreter):
         for other in narrow[1:]:
             shape_of_both = torch.broadcast_shapes(result.shape, other.shape)  # type: ignore[no-untyped-call]
             left, right = result.expand(shape_of_both), other.expand(shape_of_both)
-            pairs, inverse = torch.unique(
-                torch.stack([left.flatten(), right.flatten()]), dim=1, return_inverse=True
-            )
+            pairs, inverse = torch.unique(torch.stack([left.flatten(), right.flatten()]), dim=1, return_inverse=True)
             joined = [self._label(self.sets[a] | self.sets[b]) for a, b in pairs.t().tolist()]
             result = torch.tensor(joined)[inverse].view(left.shape)
         return result.expand(shape)

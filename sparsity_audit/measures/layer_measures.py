@@ -82,9 +82,7 @@ def _silence(criterion: str, images: int | None) -> dict[str, float]:
 
 
 @measure("layer")
-def constant_fraction(
-    layer: LayerReport, model: ModelReport, *, tolerance: float = CONSTANT_TOLERANCE
-) -> Measurement:
+def constant_fraction(layer: LayerReport, model: ModelReport, *, tolerance: float = CONSTANT_TOLERANCE) -> Measurement:
     """Share of the layer's filters whose output is one constant other than zero, 0–1."""
     if layer.constant is None or layer.maximum is None or layer.minimum is None:
         return unmeasured(NO_DATA)
@@ -123,7 +121,5 @@ def selectivity(layer: LayerReport, model: ModelReport) -> Measurement:
     if layer.activation is None:
         return unmeasured(NO_DATA)
     if layer.universality is None:
-        return unmeasured(
-            NO_POOLED if layer.nonlinearity else "no nonlinearity follows before the filters meet others"
-        )
+        return unmeasured(NO_POOLED if layer.nonlinearity else "no nonlinearity follows before the filters meet others")
     return unmeasured("no filter of this layer is active on the corpus")

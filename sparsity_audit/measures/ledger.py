@@ -69,9 +69,7 @@ class Ledger:
     def _sharing(self, place: int) -> list[FeatureLayer]:
         weight = self.calls[place].weight
         return [
-            other
-            for i, other in enumerate(self.calls)
-            if i != place and weight is not None and other.weight == weight
+            other for i, other in enumerate(self.calls) if i != place and weight is not None and other.weight == weight
         ]
 
     def _first_use(self, place: int) -> bool:

@@ -84,7 +84,7 @@ def coverage(model: ModelReport) -> Measurement:
     )
 
 
-@measure("model")
+@measure("model", "count")
 def images_seen(model: ModelReport) -> Measurement:
     """Images that the activation verdicts rest on; a filter silent on N fires on at most 3/N, at 95 %."""
     if model.corpus is None:
@@ -99,7 +99,7 @@ def images_seen(model: ModelReport) -> Measurement:
     )
 
 
-@measure("model")
+@measure("model", "ratio")
 def error_over_chance(model: ModelReport) -> Measurement:
     """Classification error divided by that of guessing; 1 is no better than chance."""
     if model.error is None:
@@ -115,7 +115,7 @@ def error_over_chance(model: ModelReport) -> Measurement:
     )
 
 
-@measure("model")
+@measure("model", "count")
 def nonfinite(model: ModelReport) -> Measurement:
     """Number of tensors, and of layers' activations, that hold NaN or infinity."""
     layers = [layer.key for layer in model.layers if layer.nonfinite_images]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sparsity_audit.errors import ConfigError, did_you_mean
-from sparsity_audit.schema.report import EvidenceValue
+from sparsity_audit.schema.report import EvidenceValue, Unit
 from sparsity_audit.schema.rule import ArgValue, Rule, Scope
 
 
@@ -41,6 +41,7 @@ class Measure:
 
     name: str
     scope: Scope
+    unit: Unit
     function: Callable[..., Measurement]
 
     @property
@@ -79,12 +80,14 @@ class Measure:
 _MEASURES: dict[tuple[str, Scope], Measure] = {}
 
 
-def measure(scope: Scope) -> Callable[[Callable[..., Measurement]], Callable[..., Measurement]]:
+def measure(
+    scope: Scope, unit: Unit = "fraction"
+) -> Callable[[Callable[..., Measurement]], Callable[..., Measurement]]:
     """Register a function as the measure of its own name for one scope."""
 
     def register(function: Callable[..., Measurement]) -> Callable[..., Measurement]:
         name = function.__name__.removeprefix("model_")
-        _MEASURES[name, scope] = Measure(name, scope, function)
+        _MEASURES[name, scope] = Measure(name, scope, unit, function)
         return function
 
     return register

@@ -19,10 +19,10 @@ def basicnet_filters(first: int, width: float) -> tuple[int, ...]:
 
 
 def basicnet_head(head: list[int] | None, classes: int) -> HeadPlan:
-    """Return the head of Sec. 4: [256] on CIFAR, [512][256] on TinyImageNet (200 classes), [4096][2048] on ImageNet.
+    """Return the head of Sec. 4: [256] on CIFAR, [512][256] on TinyImageNet (200 classes), or ImageNet's.
 
-    Other class counts get CIFAR's. ImageNet's comes with average pooling 5/4, which makes 6×6 of the 28×28 planes
-    that a 224×224 image leaves after three max-pools.
+    Other class counts get CIFAR's. ImageNet's (1000 classes) is [4096][2048] after average pooling 5/4, which makes
+    6×6 of the 28×28 planes that a 224×224 image leaves after three max-pools.
     """
     imagenet = (4096, 2048)
     if classes == 1000 and head in (None, list(imagenet)):

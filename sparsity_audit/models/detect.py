@@ -50,9 +50,7 @@ def name_variants(checkpoint: Checkpoint) -> list[dict[str, tuple[int, ...]]]:
     """
     parts = checkpoint.prefix.split(".")[:-1]
     prefixes = ["".join(f"{part}." for part in parts[start:]) for start in range(len(parts), -1, -1)]
-    return [
-        {prefix + name: tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()} for prefix in prefixes
-    ]
+    return [{prefix + name: tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()} for prefix in prefixes]
 
 
 def detect(checkpoint: Checkpoint) -> Detected:

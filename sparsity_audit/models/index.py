@@ -46,9 +46,7 @@ class Entry(NamedTuple):
     def classes(self, shapes: Shapes) -> int | None:
         """Return the class count that the given tensors name; None where absent or at odds."""
         counts = {
-            shapes[name][axis]
-            for name, axis in self.class_axes.items()
-            if name in shapes and axis < len(shapes[name])
+            shapes[name][axis] for name, axis in self.class_axes.items() if name in shapes and axis < len(shapes[name])
         }
         return counts.pop() if len(counts) == 1 else None
 

@@ -37,6 +37,4 @@ def give_memory(module: nn.Module) -> nn.Module:
 
 def module_shapes(module: nn.Module) -> dict[str, Shape]:
     """Return names and shapes of a module's state dict; entries that are no tensors are left out."""
-    return {
-        name: tuple(value.shape) for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)
-    }
+    return {name: tuple(value.shape) for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}

@@ -127,9 +127,7 @@ def _evidence(classes: dict[PruningClass, list[int]], images: int | None) -> str
         words.append("lossless: γ is exactly 0")
     if classes["silent"]:
         bound = 3 / max(images or 1, 1)
-        words.append(
-            f"silent or constant on {images or 0:,} images (fires on at most {bound:.2g} of images, 95 %)"
-        )
+        words.append(f"silent or constant on {images or 0:,} images (fires on at most {bound:.2g} of images, 95 %)")
     if classes["small"]:
         words.append(f"small: |γ| < {GAMMA_THRESHOLD:g}")
     return "; ".join(words) or "reads channels that go"

@@ -38,7 +38,7 @@ from sparsity_audit.reporters.text import (
     html_code,
     markdown_code,
     markdown_text,
-    number,
+    measured,
     plural,
 )
 from sparsity_audit.schema.report import AuditReport, ModelReport, RuleResult
@@ -125,14 +125,13 @@ def _failure_row(result: RuleResult) -> list[str]:
     severity = "crashed" if crashed else result.severity or "error"
     what = result.reason or result.message if crashed else result.message
     rule = f"{result.rule} {result.name}"
-    return [result.layer or WHOLE_MODEL, rule, number(result.value), number(result.limit), severity, what]
+    value, limit = (measured(number, result.unit) for number in (result.value, result.limit))
+    return [result.layer or WHOLE_MODEL, rule, value, limit, severity, what]
 
 
 def _remedies(failed: list[RuleResult], cut: _Cut) -> str:
     lines = [
-        f"{markdown_code(group[0].rule)}: {_text(remedy)}"
-        for group in by_rule(failed)
-        for remedy in remedies_of(group)
+        f"{markdown_code(group[0].rule)}: {_text(remedy)}" for group in by_rule(failed) for remedy in remedies_of(group)
     ]
     return f"\nWhat to do:\n\n{_bullets(lines, cut.failures)}" if lines else ""
 
@@ -169,9 +168,7 @@ def _ledger(model: ModelReport, cut: _Cut) -> str:
 def _recommendation(model: ModelReport, cut: _Cut) -> str:
     if model.plan is None:
         return ""
-    removed = [
-        f"{markdown_code(_short(key))}: {_text(text)}" for key, text in removals(model.plan, LONGEST_RANGES)
-    ]
+    removed = [f"{markdown_code(_short(key))}: {_text(text)}" for key, text in removals(model.plan, LONGEST_RANGES)]
     words = [*plan_words(model.plan), "Nothing was changed; the JSON report holds all indices."]
     return (
         f"{_bullets([_text(text) for text in words], cut.failures)}\n"

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sparsity_audit.reporters.summary import dead_criterion, dead_filters, lost_in_total, lost_of
-from sparsity_audit.reporters.text import DASH, count, human, index_ranges, number, percent, points, ratio, share
+from sparsity_audit.reporters.text import (
+    DASH,
+    count,
+    human,
+    index_ranges,
+    measured,
+    number,
+    percent,
+    points,
+    ratio,
+    share,
+)
 from sparsity_audit.schema.base import Criterion
 from sparsity_audit.schema.plan import PlannedLayer, PruningPlan
 from sparsity_audit.schema.report import LayerReport, Lost, ModelReport, RuleResult
@@ -120,7 +131,12 @@ def failures_table(results: list[RuleResult]) -> Table:
     """Return one rule's failures; dead filters and their number where the evidence has them."""
     headers = ["layer", "value", "limit", "severity"]
     rows = [
-        [result.layer or WHOLE_MODEL, number(result.value), number(result.limit), result.severity or "error"]
+        [
+            result.layer or WHOLE_MODEL,
+            measured(result.value, result.unit),
+            measured(result.limit, result.unit),
+            result.severity or "error",
+        ]
         for result in results
     ]
     align = "crrl"
@@ -151,9 +167,7 @@ def plan_table(plan: PruningPlan) -> Table:
     A layer that loses no filter saves too where it reads channels that go.
     """
     headers = ["layer", "filters", "remove", "lossless", "silent", "small"]
-    rows = [
-        [layer.key, count(layer.filters), count(len(layer.removed)), *_classes([layer])] for layer in plan.layers
-    ]
+    rows = [[layer.key, count(layer.filters), count(len(layer.removed)), *_classes([layer])] for layer in plan.layers]
     removed = sum(len(layer.removed) for layer in plan.layers)
     # The plan leaves out untouched layers, so their filters cannot be added up here.
     total = ["total", "", count(removed), *_classes(plan.layers)]

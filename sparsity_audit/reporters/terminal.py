@@ -16,7 +16,7 @@ from sparsity_audit.reporters.summary import (
 from sparsity_audit.reporters.terminal_failures import failures
 from sparsity_audit.reporters.terminal_layout import centred, wrapped
 from sparsity_audit.reporters.terminal_tables import ledger, recommendation
-from sparsity_audit.reporters.text import number, plural, printable
+from sparsity_audit.reporters.text import measured, plural, printable
 from sparsity_audit.schema.report import AuditReport, ModelReport, RuleResult, ToolInfo
 
 __all__ = [
@@ -114,9 +114,10 @@ def _item(result: RuleResult) -> str:
 def _result_line(result: RuleResult) -> str:
     if result.outcome == "failed":
         word = "FAILED (warning)" if result.severity == "warning" else "FAILED"
-        return f"{_item(result)} {word} value {number(result.value)}, limit {number(result.limit)}"
+        value, limit = (measured(number, result.unit) for number in (result.value, result.limit))
+        return f"{_item(result)} {word} {value}, limit {limit}"
     if result.outcome == "passed":
-        value = "" if result.value is None else f" value {number(result.value)}"
+        value = "" if result.value is None else f" {measured(result.value, result.unit)}"
         return f"{_item(result)} PASSED{value}"
     reason = f" ({printable(result.reason)})" if result.reason else ""
     return f"{_item(result)} {_WORDS[result.outcome]}{reason}"
@@ -138,20 +139,14 @@ def session_end(report: AuditReport, *, colour: bool, verbosity: int = 0, width:
     words = exit_words(report)
     if words is not None:
         lines.append(words)
-    lines.append(
-        _paint(centred(f"{tally(report)} in {report.duration_seconds:.1f}s", width), _mood(report), colour)
-    )
+    lines.append(_paint(centred(f"{tally(report)} in {report.duration_seconds:.1f}s", width), _mood(report), colour))
     return "\n".join(lines)
 
 
 def _short_summary(report: AuditReport, *, colour: bool, verbosity: int) -> list[str]:
-    items = [
-        ("FAILED", model, result) for model in report.models for result in failures_of(model.results, "error")
-    ]
+    items = [("FAILED", model, result) for model in report.models for result in failures_of(model.results, "error")]
     items += [("ERROR", model, result) for model in report.models for result in ended(model.results, "error")]
-    items += [
-        ("WARNING", model, result) for model in report.models for result in failures_of(model.results, "warning")
-    ]
+    items += [("WARNING", model, result) for model in report.models for result in failures_of(model.results, "warning")]
     shown = items if verbosity > 0 else items[:_LONGEST_SUMMARY]
     lines = []
     for word, model, result in shown:

@@ -56,11 +56,11 @@ def _failed_part(group: list[RuleResult], verbosity: int, width: int) -> str:
 
 
 def _evidence(result: RuleResult, verbosity: int) -> dict[str, str]:
-    """Return the evidence as text by label; what the table has already is left out."""
+    """Return the evidence as text by label; what the tables and the recommendation have already is left out."""
     texts = {
         key.replace("_", " "): evidence_text(value, whole=verbosity > 0)
         for key, value in result.evidence.items()
-        if isinstance(value, list) or key not in ("dead", "filters")
+        if (isinstance(value, list) or key not in ("dead", "filters")) and (key != "indices" or verbosity > 0)
     }
     if result.n is not None:
         texts.setdefault("n", count(result.n))

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 
-from sparsity_audit.schema.report import EvidenceValue
+from sparsity_audit.schema.report import EvidenceValue, Unit
 
 DASH = "–"
 """Stands wherever a value is unknown; never for zero."""
@@ -115,6 +115,11 @@ def number(value: float | None) -> str:
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:,.1f}" if 1000 <= abs(value) < 1e6 else f"{value:.4g}"
+
+
+def measured(value: float | None, unit: Unit) -> str:
+    """Return a rule's value or limit in its unit: shares in percent."""
+    return percent(value) if unit == "fraction" else number(value)
 
 
 def index_ranges(indices: Iterable[int], limit: int | None = None) -> str:

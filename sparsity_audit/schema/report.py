@@ -13,6 +13,7 @@ from sparsity_audit.schema.rule import RuleId, Scope, Severity
 from sparsity_audit.schema.spec import TrainingSettings
 
 Outcome = Literal["passed", "failed", "inconclusive", "skipped", "error"]
+Unit = Literal["fraction", "count", "ratio"]
 EvidenceValue = bool | int | float | str | list[int] | list[float] | list[str] | None
 
 
@@ -84,7 +85,7 @@ class Coverage(Strict):
     """What share of the feature layers had both criteria, scale and activation, decided."""
 
     fraction: float | None
-    """None where the file holds no feature layer at all."""
+    """None where activations were not measured, or there is no feature layer at all."""
     selectivity_fraction: float | None
     audited: list[str]
     skipped: list[SkippedLayer]
@@ -167,6 +168,8 @@ class RuleResult(Strict):
     severity: Severity | None
     """Which limit a failed rule broke."""
     value: float | None
+    unit: Unit
+    """What ``value`` and ``limit`` count: a share (0–1), things, or a ratio of two like quantities."""
     limit: float | None
     interval: tuple[float, float] | None
     n: int | None

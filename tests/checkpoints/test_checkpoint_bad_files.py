@@ -192,9 +192,7 @@ def test_pickled_modules_are_refused_by_class(legacy: bool, tmp_path: Path) -> N
     assert "--arch python:PKG.MODULE:FACTORY" in message
 
 
-@pytest.mark.parametrize(
-    "form", ["zip", "legacy", "protocol 1", "protocol 2", "protocol 4", "protocol 5", "inner"]
-)
+@pytest.mark.parametrize("form", ["zip", "legacy", "protocol 1", "protocol 2", "protocol 4", "protocol 5", "inner"])
 def test_hostile_pickles_are_not_run(form: str, tmp_path: Path) -> None:
     path, trace = tmp_path / "model.pt", tmp_path / "pwned"
     value = {**STATE, "extra": Payload(trace)}

@@ -91,9 +91,7 @@ def pre_activated() -> nn.Module:
     return nn.Sequential(PreActivated(4, 4), PreActivated(4, 4), PreActivated(4, 8))
 
 
-@pytest.mark.parametrize(
-    "name", ["resnet18", "vgg11_bn", "mobilenet_v2", "shufflenet_v2_x0_5", "densenet121", "pre"]
-)
+@pytest.mark.parametrize("name", ["resnet18", "vgg11_bn", "mobilenet_v2", "shufflenet_v2_x0_5", "densenet121", "pre"])
 def test_pairs_are_the_graphs(name: str) -> None:
     with torch.device("meta"):
         model = pre_activated() if name == "pre" else torchvision.models.get_model(name, weights=None)
@@ -196,7 +194,5 @@ def test_norms_that_cannot_be_judged_are_returned_with_the_reason() -> None:
 
 
 def test_convolution_layers_by_shape() -> None:
-    named = tensors(
-        a__weight=(8, 3, 3, 3), b__weight=(8, 3), c__weight=(6, 2, 5), a__bias=(8,), a__mask=(8, 3, 3, 3)
-    )
+    named = tensors(a__weight=(8, 3, 3, 3), b__weight=(8, 3), c__weight=(6, 2, 5), a__bias=(8,), a__mask=(8, 3, 3, 3))
     assert conv_layers(named | tensors(weight=(2, 1, 1, 1))) == {"a": (8, 216), "c": (6, 60), "": (2, 2)}

@@ -158,9 +158,7 @@ def test_writing_mixes_arrays_and_tensors_that_share_storage(tmp_path: Path) -> 
     write_safetensors(tmp_path / "x.safetensors", mixed)
     read = read_checkpoint(tmp_path / "x.safetensors").tensors
     for name, value in mixed.items():
-        np.testing.assert_array_equal(
-            read[name].numpy(), value if isinstance(value, np.ndarray) else value.detach()
-        )
+        np.testing.assert_array_equal(read[name].numpy(), value if isinstance(value, np.ndarray) else value.detach())
 
 
 def test_writing_replaces_whole_files_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,9 +60,7 @@ def test_new_time_alone_or_new_names_make_a_new_entry(cifar_folder):
     load(cifar_folder)
     os.utime(cifar_folder / "train-00000-of-00001.parquet", ns=(1, 1))
     assert load(cifar_folder)[1] == [(10, 10)]
-    (cifar_folder / "classes.txt").write_text(
-        "plane car bird cat deer dog frog horse ship truck".replace(" ", "\n")
-    )
+    (cifar_folder / "classes.txt").write_text("plane car bird cat deer dog frog horse ship truck".replace(" ", "\n"))
     corpus, calls = load(cifar_folder)
     assert calls == [(10, 10)]
     assert corpus.class_names[0] == "plane"
@@ -170,9 +168,7 @@ def test_processes_at_once_agree_and_leave_one_entry(tmp_path):
         "print(load_corpus(sys.argv[1], 'train').sha256)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "set")]
-    started = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)
-    ]
+    started = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     for process in started:
         process.stdin.write("\n")
         process.stdin.flush()

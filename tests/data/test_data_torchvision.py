@@ -169,18 +169,14 @@ def test_download_that_is_not_the_published_archive_is_not_kept(monkeypatch, tmp
     (tmp_path / "root").mkdir()
     with served(tmp_path / "web" / "page.tar.gz") as url:
         monkeypatch.setattr(CIFAR10, "url", url)
-        assert "cannot be downloaded (File not found or corrupted.)" in failure(
-            "cifar10", "train", tmp_path / "root"
-        )
+        assert "cannot be downloaded (File not found or corrupted.)" in failure("cifar10", "train", tmp_path / "root")
     assert list((tmp_path / "root").iterdir()) == []
 
 
 @pytest.mark.usefixtures("no_proxy", "offline")
 def test_absent_and_offline_says_what_where_and_the_three_ways_out(tmp_path):
     text = failure("cifar10", "train", tmp_path)
-    assert text.startswith(
-        f"CIFAR-10 is not in {tmp_path} (looked for cifar10/, train-*.parquet, cifar-10-batches-py/"
-    )
+    assert text.startswith(f"CIFAR-10 is not in {tmp_path} (looked for cifar10/, train-*.parquet, cifar-10-batches-py/")
     assert "refused" in text
     assert all(way in text for way in ("connect to a network", "--data-root", "SPARSITY_AUDIT_DATA"))
     assert list(tmp_path.iterdir()) == []

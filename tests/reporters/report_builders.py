@@ -30,9 +30,7 @@ TOOL = ToolInfo(version="0.1.0", python="3.12.3", platform="Linux-6.8-x86_64", t
 NASTY = "a|b<script>`@team`*_[x](y)&amp;\n\x1b[31m\\|"
 
 
-def result(
-    rule: str = "SA101", layer_key: str | None = "conv1", outcome: str = "passed", **changes: Any
-) -> RuleResult:
+def result(rule: str = "SA101", layer_key: str | None = "conv1", outcome: str = "passed", **changes: Any) -> RuleResult:
     values: dict[str, Any] = {
         "rule": rule,
         "name": {"SA101": "dead-filter-fraction-by-scale", "SA102": "dead-filter-fraction-by-activation"}.get(
@@ -43,6 +41,7 @@ def result(
         "layer": layer_key,
         "outcome": outcome,
         "severity": None,
+        "unit": "fraction",
         "value": 0.06,
         "limit": 0.1,
         "interval": None,
@@ -53,11 +52,10 @@ def result(
     return RuleResult(**(values | changes))
 
 
-def failed(
-    rule: str = "SA101", layer_key: str | None = "conv1", severity: str = "error", **changes: Any
-) -> RuleResult:
+def failed(rule: str = "SA101", layer_key: str | None = "conv1", severity: str = "error", **changes: Any) -> RuleResult:
     values: dict[str, Any] = {
         "severity": severity,
+        "unit": "fraction",
         "value": 0.34375,
         "limit": 0.3 if severity == "error" else 0.1,
         "message": "34.4 % of 32 filters are inactive by scale, limit 30 %",
@@ -99,9 +97,7 @@ def model(layers: list[LayerReport], results: list[RuleResult], **changes: Any) 
         "normalisation": NormalisationInfo(
             mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225], pixel_scale=255, source="architecture"
         ),
-        "corpus": CorpusInfo(
-            name="cifar10", split="train", images=50_000, available=50_000, seed=None, sha256=SHA
-        ),
+        "corpus": CorpusInfo(name="cifar10", split="train", images=50_000, available=50_000, seed=None, sha256=SHA),
         "error": ErrorInfo(split="test", images=10_000, top1=0.0827, top5=0.0025, classes=10),
         "coverage": Coverage(fraction=1.0, selectivity_fraction=0.5, audited=[i.key for i in layers], skipped=[]),
         "layers": layers,
@@ -206,9 +202,7 @@ def huge(layers: int, key: str = "stage{}.conv") -> AuditReport:
 
 def nasty() -> AuditReport:
     results = [
-        failed(
-            "SA101", NASTY, message=f"message {NASTY}", remedies=[f"remedy {NASTY}"], evidence={"names": [NASTY]}
-        ),
+        failed("SA101", NASTY, message=f"message {NASTY}", remedies=[f"remedy {NASTY}"], evidence={"names": [NASTY]}),
         failed("SA102", NASTY, "warning", message=f"message {NASTY}"),
         undecided("skipped", f"reason {NASTY}", "SA201", NASTY),
         undecided("error", f"reason {NASTY}", "SA103", NASTY),

@@ -130,7 +130,7 @@ def test_first_line_is_the_verdict(report: AuditReport, heading: str) -> None:
 def test_failures_are_open_and_warnings_folded() -> None:
     text = to_markdown(build.failed_with_warnings())
     open_part, folded = text.split("<details><summary>2 warnings</summary>")
-    assert "| `layer1.0.conv1` | SA101 dead-filter-fraction-by-scale | 0.3438 | 0.3 | error |" in open_part
+    assert "| `layer1.0.conv1` | SA101 dead-filter-fraction-by-scale | 34.4 % | 30.0 % | error |" in open_part
     assert "| `layer2.0.downsample.0` |" in open_part
     assert "| `conv1` |" not in open_part
     assert "lower the L2 strength" in open_part

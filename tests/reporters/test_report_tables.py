@@ -100,9 +100,7 @@ def test_recommendation_tells_which_filter_stays_for_the_shape() -> None:
     assert made.plan is not None
     layers = [layer.model_copy(update={"kept_for_shape": 1}) for layer in made.plan.layers]
     plan = made.plan.model_copy(update={"layers": layers})
-    assert "1 stays, so that the layer is not empty" in terminal.recommendation(
-        made.model_copy(update={"plan": plan})
-    )
+    assert "1 stays, so that the layer is not empty" in terminal.recommendation(made.model_copy(update={"plan": plan}))
 
 
 def test_recommendation_without_plan_or_without_dead_filters() -> None:
