@@ -7,6 +7,7 @@ import pickletools
 import re
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -72,8 +73,16 @@ def read_torch(path: Path) -> StateDict:
             f"{path}: holds a {type(loaded).__name__}, not a dict of named tensors; save the model's state_dict"
         )
     state, trail, ignored = _descend(path, loaded)
-    tensors = {name: _tensor(path, name, value) for name, value in state.items()}
-    return StateDict(tensors, ".".join(trail) or None, tuple(ignored))
+    return StateDict(tensors_of(path, state), ".".join(trail) or None, tuple(ignored))
+
+
+def tensors_of(path: Path, state: Mapping[str, torch.Tensor]) -> dict[str, Tensor]:
+    """Return a state dict's tensors, over torch's own memory where that is contiguous; ``path`` is for messages.
+
+    Raises:
+        CheckpointError: a tensor that is not dense, plain, of a known dtype and on the CPU.
+    """
+    return {name: _tensor(path, name, value) for name, value in state.items()}
 
 
 def _check_archive(path: Path) -> None:

@@ -6,8 +6,8 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.fx import GraphModule, Node
+from torch import Tensor
+from torch.fx import Graph, GraphModule, Node
 
 from sparsity_audit.graph.feature_graph import FeatureGraph
 
@@ -50,27 +50,16 @@ class Observed:
 def observe(graph: FeatureGraph, device: str = "cpu") -> Observed:
     """Return the captured program with an observer at every feature layer; weights are shared on the CPU."""
     source = graph.captured.program
-    program = GraphModule(source, copy.copy(source.graph))
-    copied = _same_nodes(source, program)
-    observers = []
-    for layer in graph.layers:
-        measured = copied[layer.measured]
-        with program.graph.inserting_after(measured):
-            observers.append(program.graph.call_function(plane_extrema, (measured,)))
-    output = next(node for node in program.graph.nodes if node.op == "output")
-    output.args = ((output.args[0], tuple(observers)),)
-    # The exported output convention flattens and rebuilds the model's own structure; ours is a plain tuple.
-    program.graph.set_codegen(torch.fx.graph.CodeGen())
-    program.recompile()
+    observed = Graph()  # of plain calling convention: the exported one rebuilds the model's own structure
+    copied: dict[Node, Node] = {}
+    output = observed.graph_copy(source.graph, copied)
+    measured = [copied[layer.measured] for layer in graph.layers]
+    extrema = tuple(observed.call_function(plane_extrema, (node,)) for node in measured)
+    observed.output((output, extrema))
+    program = GraphModule(source, observed)
     if device != "cpu":
-        program = copy.deepcopy(program)
-        nn.Module.to(program, device)
+        program = copy.deepcopy(program).to(device)
     return Observed(program, graph.captured.batch)
-
-
-def _same_nodes(source: GraphModule, program: GraphModule) -> dict[Node, Node]:
-    """Map the nodes of a graph to those of its copy, which come in the same order."""
-    return dict(zip(source.graph.nodes, program.graph.nodes, strict=True))
 
 
 def _first_tensor(output: object) -> Tensor | None:
