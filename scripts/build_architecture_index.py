@@ -4,8 +4,7 @@ Run it after raising the torchvision requirement:
 
     python scripts/build_architecture_index.py
 
-For the twins in timm, run it where timm is installed; without timm every list of them stays empty. Building the
-15 RegNets, which fail on the meta device, takes a few GiB of memory.
+For the twins in timm, run it where timm is installed; without timm every list of them stays empty.
 """
 
 from __future__ import annotations

@@ -35,19 +35,17 @@ class Verdicts:
 def judge(graph: FeatureGraph, state: State, stats: FeatureStats | None) -> Verdicts:
     """Apply the criteria at the paper's thresholds."""
     scale = np.zeros(graph.filters, bool)
+    by: dict[Criterion, Bools] = {}
     for layer in graph.layers:
         gamma = _values(state, layer.gamma)
         if gamma is not None:
             scale[layer.span] = gamma_inactive(gamma)
-    by: dict[Criterion, Bools] = {"scale": scale, "union": scale}
+            by = {"scale": scale, "union": scale}
     if stats is not None:
         inactive = stats.inactive()
-        by = {
-            "scale": scale,
-            "activation": inactive,
-            "constant": stats.constant(CONSTANT_TOLERANCE),
-            "union": scale | inactive,
-        }
+        by["activation"] = inactive
+        by["constant"] = stats.constant(CONSTANT_TOLERANCE)
+        by["union"] = scale | inactive
     return Verdicts(by)
 
 
@@ -125,15 +123,17 @@ def _activations(
     found: dict[str, object] = dict.fromkeys(fields)
     if stats is None:
         return found
-    found["maximum"] = finite_list(stats.maximum[layer.span].astype(np.float64))
-    found["minimum"] = finite_list(stats.minimum[layer.span].astype(np.float64))
+    # Extrema that leave NaN out decide nothing: a filter that is 0 on the other images isn't silent.
+    decided = stats.decided[layer.span]
+    found["maximum"] = finite_list(np.where(decided, stats.maximum[layer.span].astype(np.float64), np.nan))
+    found["minimum"] = finite_list(np.where(decided, stats.minimum[layer.span].astype(np.float64), np.nan))
     found["nonfinite_images"] = int(stats.nonfinite[layer.span].max(initial=0))
     if not layer.fires:
         return found
     found["firing_rate"] = stats.firing_rate()[layer.span].tolist()
     if universality is not None:
         own = universality[layer.span]
-        active = ~stats.inactive()[layer.span]
+        active = decided & ~stats.inactive()[layer.span]
         found["universality"] = own.tolist()
         found["selectivity"] = float(1 - own[active].mean()) if active.any() else None
     return found
@@ -145,11 +145,10 @@ def _coverage(graph: FeatureGraph, layers: list[LayerReport], *, seen: bool) -> 
         for layer, source in zip(layers, graph.layers, strict=True)
         if (reason := _undecided(layer, source))
     ]
-    both = sum(layer.scale is not None and layer.activation is not None for layer in layers)
     selective = sum(layer.universality is not None for layer in layers)
     audited = [layer.key for layer in layers if layer.scale is not None or layer.activation is not None]
     return Coverage(
-        fraction=both / len(layers) if layers and seen else None,
+        fraction=(len(layers) - len(skipped)) / len(layers) if layers and seen else None,
         selectivity_fraction=selective / len(layers) if layers and seen else None,
         audited=audited,
         skipped=skipped,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,28 +28,46 @@ class Captured:
     """The only batch size it takes; None where it takes any."""
     input_shape: tuple[int, int, int]
 
+    @property
+    def example_batch(self) -> int:
+        """The batch size of the shapes that the graph's nodes carry."""
+        return EXAMPLE_BATCH if self.batch is None else self.batch
+
 
 def capture(model: nn.Module, input_shape: tuple[int, int, int], *, static_batch: int = 100) -> Captured:
-    """Export ``model`` (in eval mode) for images of ``input_shape`` = (channels, height, width).
+    """Export ``model``, as it is in eval mode, for images of ``input_shape`` = (channels, height, width).
 
-    Parameters are shared with ``model``, not copied; nothing of ``model`` is changed. A model that fixes its
-    batch size while it runs is captured for batches of ``static_batch``.
+    Parameters are shared with ``model``, not copied; nothing of ``model`` is changed, and it comes back in the
+    training mode it had. A model that fixes its batch size is captured for batches of ``static_batch``.
 
     Raises:
         GraphError: the model does not take such images, or cannot be exported.
     """
-    model.eval()
-    try:
-        return Captured(_export(model, input_shape, EXAMPLE_BATCH, dynamic=True), None, input_shape)
-    except Exception as dynamic_failure:  # torch.export raises whatever the model's own code raises
-        _run_eagerly(model, input_shape)
+    with _evaluating(model):
         try:
-            return Captured(_export(model, input_shape, static_batch, dynamic=False), static_batch, input_shape)
-        except Exception:
-            raise GraphError(
-                f"{type(model).__name__} cannot be captured by torch.export: {one_line(dynamic_failure)}; "
-                "control flow that depends on the image's values is the usual cause"
-            ) from dynamic_failure
+            return Captured(_export(model, input_shape, EXAMPLE_BATCH, dynamic=True), None, input_shape)
+        except Exception as dynamic_failure:  # torch.export raises whatever the model's own code raises
+            try:
+                return Captured(_export(model, input_shape, static_batch, dynamic=False), static_batch, input_shape)
+            except Exception:
+                _run_eagerly(model, input_shape)
+                raise GraphError(
+                    f"{type(model).__name__} cannot be captured by torch.export: {one_line(dynamic_failure)}; "
+                    "control flow that depends on the image's values is the usual cause"
+                ) from dynamic_failure
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model in eval mode for a while; afterwards each of its modules is in the mode it was in."""
+    # The class's own walk: some networks shadow methods of nn.Module by attributes of their own.
+    modes = [(part, part.training) for part in nn.Module.modules(model)]
+    nn.Module.eval(model)
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 def _export(model: nn.Module, input_shape: tuple[int, int, int], batch: int, *, dynamic: bool) -> GraphModule:
@@ -55,9 +75,12 @@ def _export(model: nn.Module, input_shape: tuple[int, int, int], batch: int, *, 
     shapes: Any = ({0: torch.export.Dim.DYNAMIC},) if dynamic else None
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        exported = torch.export.export(model, (example,), dynamic_shapes=shapes, strict=False)
-        module = exported.run_decompositions({}).module(check_guards=False)
+        exported = torch.export.export(model, (example,), dynamic_shapes=shapes, strict=False).run_decompositions({})
+        module = exported.module(check_guards=False)
     assert isinstance(module, GraphModule)
+    for name in exported.graph_signature.buffers_to_mutate.values():  # a counter of calls: ours, not the model's
+        owner, _, leaf = name.rpartition(".")
+        setattr(module.get_submodule(owner), leaf, module.get_buffer(name).clone())
     return module
 
 

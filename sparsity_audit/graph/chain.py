@@ -34,24 +34,26 @@ def follow(convolution: Node) -> Chain:
         name = op_name(user)
         if name in NORMS and norm is None and user.args[0] is node:
             norm = user
-            node = _first_output(user)
-            measured = node
+            node = measured = _first_output(user)
+            nonlinearity = None
         elif name in NONLINEARITIES and nonlinearity is None:
             nonlinearity = node = measured = user
             if norm is not None:
                 break
         elif name in IDENTITIES or name in SPATIAL:
-            node = user  # measured stays: a plane that was pooled has lost its minimum
+            node = _first_output(user)  # measured stays: a plane that was pooled has lost its minimum
         else:
             break
-    fires = nonlinearity is not None and measured is nonlinearity
-    return Chain(measured, norm, fires)
+    return Chain(measured, norm, nonlinearity is not None)
 
 
 def nonlinearity_name(nonlinearity: Node) -> str:
-    """Return a nonlinearity's name; ReLU6 reaches the graph as a hardtanh from 0 to 6."""
+    """Return a nonlinearity's name; one that cuts at 0, or at 0 and 6, is a ReLU however it is written."""
     name = NONLINEARITIES[op_name(nonlinearity)]
-    return "relu6" if name == "hardtanh" and tuple(nonlinearity.args[1:3]) == (0.0, 6.0) else name
+    if name not in ("clamp", "hardtanh"):
+        return name
+    bounds = [*nonlinearity.args[1:3], None, None][:2]
+    return "relu" if bounds == [0, None] else "relu6" if bounds == [0, 6] else name
 
 
 def _only_user(node: Node) -> Node | None:
@@ -60,9 +62,9 @@ def _only_user(node: Node) -> Node | None:
     return users[0] if len(users) == 1 and users[0].op == "call_function" else None
 
 
-def _first_output(norm: Node) -> Node:
-    """Return the normalised tensor of a norm, which some operations give as the first of several outputs."""
-    for user in norm.users:
+def _first_output(call: Node) -> Node:
+    """Return the tensor that matters of a norm or pooling; some operations give it as the first of several."""
+    for user in call.users:
         if user.target is operator.getitem and user.args[1] == 0:
             return user
-    return norm
+    return call

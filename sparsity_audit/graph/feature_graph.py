@@ -30,7 +30,7 @@ class FeatureLayer:
     groups: int
     transposed: bool
     positions: int
-    """Elements of the output plane (of the input plane where transposed): MACs per weight element."""
+    """MACs per weight element and image: elements of the output plane (of the input plane where transposed)."""
     reads: tuple[Producers, ...]
     """For each input channel, the filters it comes from."""
     norm: str | None
@@ -98,7 +98,7 @@ def build_graph(model: nn.Module, input_shape: tuple[int, int, int], *, static_b
     keys: dict[str, int] = {}
     layers = []
     for call in calls:
-        layer, norm = _feature_layer(call, first[call], tuple(provenance.read[call]), keys)
+        layer, norm = _feature_layer(call, first[call], tuple(provenance.read[call]), keys, captured.example_batch)
         layers.append(layer)
         claimed |= {norm} if norm is not None else set()
     norms = tuple(
@@ -108,7 +108,7 @@ def build_graph(model: nn.Module, input_shape: tuple[int, int, int], *, static_b
 
 
 def _feature_layer(
-    call: Node, first: int, reads: tuple[Producers, ...], keys: dict[str, int]
+    call: Node, first: int, reads: tuple[Producers, ...], keys: dict[str, int], images: int
 ) -> tuple[FeatureLayer, Node | None]:
     chain = follow(call)
     weight = call.args[1]
@@ -116,9 +116,6 @@ def _feature_layer(
     shape = tuple(example_shape(weight.meta["val"]))
     output = example_shape(call.meta["val"])
     transposed = is_transposed(call)
-    source = call.args[0]
-    assert isinstance(source, Node)
-    plane = example_shape(source.meta["val"])[2:] if transposed else output[2:]
     gamma, beta = _affine(chain.norm)
     layer = FeatureLayer(
         key=_unique(_path(call, weight), keys),
@@ -128,7 +125,7 @@ def _feature_layer(
         weight_shape=shape,
         groups=_groups(shape, len(reads), output[1], transposed=transposed),
         transposed=transposed,
-        positions=math.prod(plane),
+        positions=_positions(call, images),
         reads=reads,
         norm=_norm_path(chain.norm) if chain.norm is not None else None,
         norm_kind=NORMS[op_name(chain.norm)] if chain.norm is not None else None,
@@ -138,6 +135,14 @@ def _feature_layer(
         measured=chain.measured,
     )
     return layer, chain.norm
+
+
+def _positions(call: Node, images: int) -> int:
+    """Return how often each weight element is used for one image; a folded batch has several rows an image."""
+    where = call.args[0] if is_transposed(call) else call
+    assert isinstance(where, Node)
+    rows, _, *plane = example_shape(where.meta["val"])
+    return math.prod(plane) * rows // images
 
 
 def _groups(weight: tuple[int, ...], inputs: int, outputs: int, *, transposed: bool) -> int:
@@ -201,6 +206,8 @@ def _position(node: Node) -> str:
         return named[name]
     if name.startswith("aten.add"):
         return "sum"
+    if name in NORMS:
+        return "another normalisation"
     if is_convolution(node):
         return "convolution with several consumers"
     source = node.args[0] if node.args else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
+from torch.fx.node import map_arg
 
 from sparsity_audit.graph.feature_graph import FeatureGraph
 
@@ -42,24 +43,38 @@ class Observed:
         if self.batch is not None and count < self.batch:
             images = torch.cat([images, images[:1].expand(self.batch - count, *images.shape[1:])])
         output, extrema = self.module(images)
-        joined = torch.cat([layer[:, :count] for layer in extrema], dim=2)
+        of_images = [_per_image(layer, len(images))[:, :count] for layer in extrema]
         logits = _first_tensor(output)
+        joined = torch.cat(of_images, dim=2) if of_images else torch.empty(2, count, 0)
         return (None if logits is None else logits[:count]), joined
 
 
 def observe(graph: FeatureGraph, device: str = "cpu") -> Observed:
     """Return the captured program with an observer at every feature layer; weights are shared on the CPU."""
     source = graph.captured.program
+    measured = {layer.measured for layer in graph.layers}
     observed = Graph()  # of plain calling convention: the exported one rebuilds the model's own structure
     copied: dict[Node, Node] = {}
-    output = observed.graph_copy(source.graph, copied)
-    measured = [copied[layer.measured] for layer in graph.layers]
-    extrema = tuple(observed.call_function(plane_extrema, (node,)) for node in measured)
-    observed.output((output, extrema))
+    extrema: dict[Node, Node] = {}
+    *calls, output = source.graph.nodes
+    for node in calls:
+        copied[node] = observed.node_copy(node, copied.__getitem__)
+        if node in measured:  # at once: an activation that waited for the end of the pass would be kept in memory
+            extrema[node] = observed.call_function(plane_extrema, (copied[node],))
+    answer = map_arg(output.args[0], copied.__getitem__)
+    observed.output((answer, tuple(extrema[layer.measured] for layer in graph.layers)))
     program = GraphModule(source, observed)
     if device != "cpu":
         program = copy.deepcopy(program).to(device)
     return Observed(program, graph.captured.batch)
+
+
+def _per_image(extrema: Tensor, images: int) -> Tensor:
+    """Return [2, images, filters] of a layer that saw each image in several rows, folded into the batch."""
+    if extrema.shape[1] == images:
+        return extrema
+    rows = extrema.reshape(2, images, -1, extrema.shape[2])
+    return torch.stack([rows[0].amax(1), rows[1].amin(1)])
 
 
 def _first_tensor(output: object) -> Tensor | None:

@@ -18,6 +18,7 @@ CONVOLUTIONS = frozenset(
 
 NORMS = {
     "aten._native_batch_norm_legit_no_training.default": "batch_norm",
+    "aten._native_batch_norm_legit.no_stats": "batch_norm",
     "aten.group_norm.default": "group_norm",
     "aten.instance_norm.default": "instance_norm",
 }
@@ -29,6 +30,9 @@ NONLINEARITIES = {
         "relu": "relu",
         "relu6": "relu6",
         "hardtanh": "hardtanh",
+        "clamp": "clamp",
+        "clamp_min": "clamp",
+        "threshold": "threshold",
         "leaky_relu": "leaky_relu",
         "_prelu_kernel": "prelu",
         "prelu": "prelu",
@@ -44,6 +48,7 @@ NONLINEARITIES = {
         "softplus": "softplus",
         "mish": "mish",
         "rrelu": "rrelu",
+        "log_sigmoid": "log_sigmoid",
     }.items()
 }
 
@@ -59,8 +64,8 @@ ELEMENTWISE = frozenset(
     f"aten.{name}"
     for name in (
         "neg.default abs.default exp.default sqrt.default rsqrt.default square.default log.default sign.default "
-        "pow.Tensor_Scalar clamp.default clamp_min.default clamp_max.default add.Scalar sub.Scalar mul.Scalar "
-        "div.Scalar threshold.default softshrink.default hardshrink.default floor.default round.default"
+        "pow.Tensor_Scalar clamp_max.default add.Scalar sub.Scalar rsub.Scalar mul.Scalar "
+        "div.Scalar softshrink.default hardshrink.default floor.default round.default"
     ).split()
 )
 """One tensor in, the same shape out, each element from its own."""
@@ -91,11 +96,16 @@ MOVEMENTS = frozenset(
         "view.default reshape.default _unsafe_view.default permute.default transpose.int slice.Tensor "
         "select.int unsqueeze.default squeeze.dim squeeze.dims squeeze.default expand.default flatten.using_ints "
         "split.Tensor split_with_sizes.default chunk.default unbind.int stack.default t.default roll.default "
-        "flip.default index_select.default pixel_shuffle.default pixel_unshuffle.default narrow.default "
-        "channel_shuffle.default unflatten.int movedim.int"
+        "flip.default pixel_shuffle.default pixel_unshuffle.default narrow.default repeat.default "
+        "repeat_interleave.self_int channel_shuffle.default unflatten.int movedim.int"
     ).split()
 )
 """Elements are moved or repeated, never changed: the operation itself can be run on a tensor of labels."""
+
+INDEXING = frozenset({"aten.index.Tensor", "aten.index_select.default"})
+"""Movements by an index tensor, which must be known."""
+
+SIGMOIDS = frozenset({"aten.sigmoid.default", "aten.hardsigmoid.default"})
 
 
 def op_name(node: Node) -> str:

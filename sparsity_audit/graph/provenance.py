@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
+from torch.fx.node import map_arg
 
 from sparsity_audit.graph import ops
 
@@ -75,6 +76,8 @@ class Provenance(Interpreter):
             return self._binary
         if name in ops.MOVEMENTS:
             return self._movement
+        if name in ops.INDEXING:
+            return self._indexing
         return {
             "aten.cat.default": self._concatenation,
             "aten.constant_pad_nd.default": self._pad,
@@ -110,7 +113,7 @@ class Provenance(Interpreter):
         shape = example_shape(node.meta["val"])
         tensors = [argument for argument in args[:2] if isinstance(argument, Tensor)]
         if ops.op_name(node) == "aten.mul.Tensor" and len(tensors) == 2:
-            tensors = _without_gate(tensors)
+            tensors = _without_gate(tensors, node)
         return self._union(tensors, shape)
 
     def _movement(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -120,6 +123,19 @@ class Provenance(Interpreter):
         if isinstance(moved, tuple | list):
             return [_compressed(part) for part in moved]
         return _compressed(moved)
+
+    def _indexing(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Move labels by an index that the model holds as a constant; any other index is not understood."""
+        known = {index: self._constant(index) for index in node.all_input_nodes[1:]}
+        if None in known.values():
+            return self._opaque(node, args, kwargs)
+        assert callable(node.target)
+        return _compressed(node.target(args[0], *map_arg(node.args[1:], known.__getitem__)))
+
+    def _constant(self, node: Node) -> Tensor | None:
+        while ops.op_name(node) in ops.IDENTITIES:
+            node = node.all_input_nodes[0]
+        return self.fetch_attr(str(node.target)) if node.op == "get_attr" else None
 
     def _concatenation(self, _node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
         tensors: list[Tensor] = args[0]
@@ -132,14 +148,14 @@ class Provenance(Interpreter):
         sizes = [-1 if not flat else tensors[0].size(i) for i, flat in enumerate(plain)]
         return _compressed(torch.cat(narrowed, axis).expand(sizes))
 
-    def _pad(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+    def _pad(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         labels, amounts = args[0], list(args[1])
         plane_axes = max(labels.dim() - 2, 0)
         beyond_plane = amounts[2 * plane_axes :]
+        if any(beyond_plane[2:]):
+            return self._opaque(node, args, kwargs)
         if not any(beyond_plane):
-            result = self._same_channels(node, (labels,), kwargs)
-            assert isinstance(result, Tensor)
-            return result
+            return self._same_channels(node, (labels,), kwargs)
         merged = self._plane_merged(labels)
         padded = F.pad(merged, beyond_plane[:2], value=NO_PRODUCER)
         shape = example_shape(node.meta["val"])
@@ -147,7 +163,7 @@ class Provenance(Interpreter):
 
     def _reduction(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         value = node.meta["val"]
-        axes = args[1] if len(args) > 1 else list(range(args[0].dim()))
+        axes = args[1] if len(args) > 1 and args[1] != [] else list(range(args[0].dim()))
         axes = [axis % args[0].dim() for axis in ([axes] if isinstance(axes, int) else axes)]
         if isinstance(value, tuple | list) or {0, 1} & set(axes):
             return self._opaque(node, args, kwargs)
@@ -160,7 +176,7 @@ class Provenance(Interpreter):
         """Mark every output as made of all that was read, and as needed whatever becomes of it."""
         producers: set[int] = {ALIVE}
         for tensor in _tensors((args, kwargs)):
-            for label in torch.unique(tensor).tolist():
+            for label in torch.unique(_narrowed(tensor)).tolist():
                 producers |= self.sets[label]
         label = torch.tensor(self._label(frozenset(producers)))
         value = node.meta.get("val")
@@ -171,23 +187,24 @@ class Provenance(Interpreter):
         return label.expand(example_shape(value)) if isinstance(value, Tensor) else value
 
     def producers_of_channels(self, labels: Tensor) -> list[Producers]:
-        """Return the producers of each channel (axis 1) of a tensor, over its whole plane."""
-        merged = self._plane_merged(labels)[0]
-        return [self.sets[label] for label in merged.tolist()]
+        """Return the producers of each channel (axis 1) of a tensor, over its whole plane and batch."""
+        rows = _narrowed_batch(self._plane_merged(labels))
+        return [frozenset[int]().union(*(self.sets[label] for label in column)) for column in rows.t().tolist()]
 
     def _plane_merged(self, labels: Tensor) -> Tensor:
         """Return labels [batch, channels]: the union of each channel's plane."""
         if labels.dim() < 2:
             return labels.reshape(1, -1) if labels.dim() else labels.view(1, 1)
-        varies = [axis for axis in range(2, labels.dim()) if labels.stride(axis) != 0 and labels.size(axis) > 1]
-        if not varies:
-            return labels.flatten(2)[:, :, 0] if labels.dim() > 2 else labels
-        merged = torch.empty(labels.shape[:2], dtype=torch.int64)
-        for channel in range(labels.size(1)):
-            found = torch.unique(labels[0, channel])
-            union = frozenset().union(*(self.sets[label] for label in found.tolist()))
-            merged[:, channel] = self._label(union)
-        return merged
+        if all(labels.stride(axis) == 0 or labels.size(axis) == 1 for axis in range(2, labels.dim())):
+            return _first_along(labels, [axis > 1 for axis in range(labels.dim())]).flatten(1)
+        # Groups of channels may have been folded into the batch: its rows are alike only where their stride is 0.
+        rows = _narrowed_batch(labels)
+        merged = torch.tensor([[self._merged(plane) for plane in row] for row in rows])
+        return merged.expand(labels.shape[:2])
+
+    def _merged(self, plane: Tensor) -> int:
+        found = torch.unique(_narrowed(plane)).tolist()
+        return self._label(frozenset[int]().union(*(self.sets[label] for label in found)))
 
     def _union(self, tensors: list[Tensor], shape: list[int]) -> Tensor:
         narrow = [_narrowed(tensor) for tensor in tensors]
@@ -228,6 +245,10 @@ def _narrowed(labels: Tensor) -> Tensor:
     return _first_along(labels, [stride == 0 for stride in labels.stride()])
 
 
+def _narrowed_batch(labels: Tensor) -> Tensor:
+    return labels[:1] if labels.stride(0) == 0 else labels
+
+
 def _first_along(labels: Tensor, axes: list[bool]) -> Tensor:
     """Keep one element along the marked axes."""
     for axis, marked in enumerate(axes):
@@ -245,9 +266,19 @@ def _compressed(labels: Tensor) -> Tensor:
     return narrow.expand(labels.shape)
 
 
-def _without_gate(tensors: list[Tensor]) -> list[Tensor]:
-    """Drop a gate (squeeze-excite): a factor with no plane scales a channel, it doesn't keep it alive."""
-    planes = [max(tensor.shape[2:].numel(), 1) for tensor in tensors]
-    if planes[0] != planes[1] and min(planes) == 1:
-        return [tensors[planes.index(max(planes))]]
-    return tensors
+def _without_gate(tensors: list[Tensor], product: Node) -> list[Tensor]:
+    """Drop a gate (squeeze-excite, attention): it scales what a channel holds, it doesn't keep it alive.
+
+    A gate is the factor that is spread over the other one, or the one that comes out of a sigmoid.
+    """
+    shape = example_shape(product.meta["val"])
+    gates = [list(tensor.shape) != shape for tensor in tensors]
+    if not any(gates):
+        gates = [isinstance(factor, Node) and _is_sigmoid(factor) for factor in product.args[:2]]
+    return tensors if all(gates) else [tensor for tensor, gate in zip(tensors, gates, strict=True) if not gate]
+
+
+def _is_sigmoid(node: Node) -> bool:
+    while ops.op_name(node) in ops.IDENTITIES | ops.MOVEMENTS and isinstance(node.args[0], Node):
+        node = node.args[0]
+    return ops.op_name(node) in ops.SIGMOIDS

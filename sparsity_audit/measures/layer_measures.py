@@ -55,6 +55,8 @@ def dead_fraction(
 
     ``threshold`` is on |γ| for scale (1e-3) and on |activation| for activation (1e-12).
     """
+    if criterion == "union" and threshold is not None:
+        return unmeasured("a threshold belongs to one criterion, scale or activation; the union has two")
     n = None if criterion == "scale" else images_of(model)
     if criterion == "scale":
         gamma_threshold = GAMMA_THRESHOLD if threshold is None else threshold
@@ -111,7 +113,7 @@ def selectivity(layer: LayerReport, model: ModelReport) -> Measurement:
     """Mean selectivity (1 − universality) of the layer's active filters, 0–1 (Sec. 2.3)."""
     if layer.selectivity is not None:
         inactive = len(layer.activation or [])
-        active = layer.filters - inactive
+        active = sum(value is not None for value in layer.maximum or []) - inactive
         return Measurement(
             layer.selectivity,
             f"mean selectivity {layer.selectivity:.3f} over {active} active filters",

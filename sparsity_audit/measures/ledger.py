@@ -78,7 +78,7 @@ class Ledger:
 
 
 def _weights(call: FeatureLayer, dead: Bools) -> tuple[Bools, Bools]:
-    """Return which kernels, [filters, inputs / groups], are removed, and which are held back."""
+    """Return which kernels are removed and which are held back, both over the weight's own first two axes."""
     filters_dead = dead[call.first : call.first + call.filters]
     inputs_dead = np.array([_all_dead(producers, dead) for producers in call.reads], bool)
     inputs_partly = np.array([_some_dead(producers, dead) for producers in call.reads], bool) & ~inputs_dead
@@ -86,7 +86,18 @@ def _weights(call: FeatureLayer, dead: Bools) -> tuple[Bools, Bools]:
     group = np.arange(call.filters) // (call.filters // call.groups)
     channel = group[:, None] * per_group + np.arange(per_group)[None, :]
     removed = filters_dead[:, None] | inputs_dead[channel]
-    return removed, inputs_partly[channel] & ~removed
+    held = inputs_partly[channel] & ~removed
+    return (_inputs_first(removed, call), _inputs_first(held, call)) if call.transposed else (removed, held)
+
+
+def _inputs_first(kernels: Bools, call: FeatureLayer) -> Bools:
+    """Turn [filters, inputs / groups] into [inputs, filters / groups], as a transposed convolution has it.
+
+    So that a weight which it shares with an ordinary convolution is compared kernel by kernel.
+    """
+    grouped = kernels.reshape(call.groups, -1, kernels.shape[1])
+    turned: Bools = grouped.transpose(0, 2, 1).reshape(len(call.reads), -1)
+    return turned
 
 
 def _all_dead(producers: frozenset[int], dead: Bools) -> bool:

@@ -73,7 +73,7 @@ class Measure:
                 raise ConfigError(
                     f"measure {self.name!r}: {name} = {value!r} is none of {', '.join(map(repr, choices))}"
                 )
-            if known[name].annotation is float and (isinstance(value, bool | str)):
+            if known[name].annotation in (float, float | None) and isinstance(value, bool | str):
                 raise ConfigError(f"measure {self.name!r}: {name} = {value!r} is not a number")
 
 

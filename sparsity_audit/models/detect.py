@@ -43,28 +43,20 @@ class Nearest(NamedTuple):
     differences: list[str]
 
 
-def name_variants(checkpoint: Checkpoint) -> list[dict[str, tuple[int, ...]]]:
-    """Return shapes under the names as stripped, then with more and more of the stripped prefix put back.
-
-    A network may have a part called ``model`` or ``module`` itself.
-    """
-    parts = checkpoint.prefix.split(".")[:-1]
-    prefixes = ["".join(f"{part}." for part in parts[start:]) for start in range(len(parts), -1, -1)]
-    return [{prefix + name: tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()} for prefix in prefixes]
-
-
 def detect(checkpoint: Checkpoint) -> Detected:
     """Return the network that has exactly the checkpoint's tensors: the zoo's first, then torchvision's.
+
+    Names are taken as the checkpoint stripped them: all tensors of no known network share a first name, so none
+    can lose it to the stripping.
 
     Raises:
         ArchitectureError: none has; the message names the nearest and its first differences.
     """
-    variants = name_variants(checkpoint)
-    for shapes in variants:
-        detected = _detect_zoo(shapes) or _detect_torchvision(shapes)
-        if detected:
-            return detected
-    raise ArchitectureError(f"{checkpoint.path}: {_nearest_text(variants)}; name the network: {HOW_TO_NAME}")
+    shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
+    detected = _detect_zoo(shapes) or _detect_torchvision(shapes)
+    if detected is None:
+        raise ArchitectureError(f"{checkpoint.path}: {_nearest_text(shapes)}; name the network: {HOW_TO_NAME}")
+    return detected
 
 
 def _detect_zoo(shapes: Shapes) -> Detected | None:
@@ -85,8 +77,8 @@ def _detect_torchvision(shapes: Shapes) -> Detected | None:
     return Detected("torchvision", first.name, None, 3, first.classes, twins)
 
 
-def _nearest_text(variants: list[dict[str, tuple[int, ...]]]) -> str:
-    nearest = max((near for shapes in variants for near in _compared(shapes)), key=lambda near: near[:2])
+def _nearest_text(shapes: Shapes) -> str:
+    nearest = max(_compared(shapes), key=lambda near: near[:2])
     if not nearest.names:
         return "the tensors fit no known network, and share no name with any"
     return (

@@ -60,11 +60,14 @@ class Entry(NamedTuple):
             return shapes
         return {name: shape for name, shape in shapes.items() if not name.startswith(self.auxiliary)}
 
+    def has_auxiliary(self, shapes: Shapes) -> bool:
+        """Return whether any tensor belongs to an auxiliary head."""
+        return any(name.startswith(prefix) for prefix in self.auxiliary for name in shapes)
+
     def expected(self, shapes: Shapes) -> tuple[dict[str, Shape], int]:
-        """Return what the model would have of the given tensors' class count and auxiliary heads, and the count."""
+        """Return the model's shapes at the class count and with the auxiliary heads that are given, and the count."""
         classes = self.classes(shapes) or DEFAULT_CLASSES
-        auxiliary = bool(self.auxiliary) and any(name.startswith(self.auxiliary) for name in shapes)
-        return self.shapes_at(classes, auxiliary=auxiliary), classes
+        return self.shapes_at(classes, auxiliary=self.has_auxiliary(shapes)), classes
 
 
 def _entry(name: str, raw: Mapping[str, Any]) -> Entry:

@@ -24,10 +24,10 @@ def read_metadata(checkpoint: Checkpoint) -> ModelMetadata | None:
         return ModelMetadata.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        where = ".".join(map(str, first["loc"])) or "text"
         raise CheckpointError(
-            f"{checkpoint.path}: metadata entry {KEY!r} is unusable: {where + ': ' if where else ''}{first['msg']}; "
-            f"rewrite it, or remove it and name the network with --arch"
+            f"{checkpoint.path}: metadata entry {KEY!r} is unusable ({where}: {first['msg']}); "
+            f"correct or remove the entry"
         ) from None
 
 

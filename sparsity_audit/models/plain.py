@@ -1,4 +1,4 @@
-"""The shape that BasicNet and VGG share: conv → norm → activation blocks in a row, pooling, fully connected head."""
+"""What BasicNet and VGG share: a row of conv → norm → activation blocks, pooling, a fully connected head."""
 
 from __future__ import annotations
 

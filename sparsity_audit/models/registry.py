@@ -75,6 +75,13 @@ def build_torchvision(name: str, in_channels: int, classes: int, *, auxiliary: b
     return module
 
 
+def input_side(match: ZooMatch) -> int:
+    """Return height and width in pixels of the images that the paper trained such a network on (Sec. 4)."""
+    if match.name in BLOCKS:
+        return 32
+    return {200: 64, 1000: 224}.get(match.classes, 32)
+
+
 def build_match(match: ZooMatch) -> nn.Module:
     """Return a zoo network without values."""
     return build_skeleton(lambda: build_network(match.spec, match.in_channels, match.classes))

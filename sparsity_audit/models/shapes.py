@@ -23,7 +23,7 @@ def without_counters(shapes: Shapes) -> dict[str, Shape]:
 
 
 def share_equal(expected: Shapes, given: Shapes) -> tuple[float, int]:
-    """Return the share of equal (name, shape) pairs among all names of both sides, and how many names are equal."""
+    """Return the share of equal (name, shape) pairs among the names of both sides, and the count of equal names."""
     common = [name for name in given if name in expected]
     equal = sum(expected[name] == given[name] for name in common)
     union = len(expected) + len(given) - len(common)

@@ -1,40 +1,53 @@
-"""Networks without values: built on torch's meta device, to compare with a file before any memory is filled."""
+"""Networks without values: built to be compared with a file before any memory is filled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
-from sparsity_audit.models.shapes import Shape, is_counter
+from sparsity_audit.models.shapes import Shape
+
+
+class _EmptyOnMeta(TorchFunctionMode):
+    """Leaves tensors that would be filled with random values later, and only those, without memory.
+
+    Under ``torch.device("meta")`` torchvision's RegNets fail, since they compute their widths with tensors, and
+    buffers that no file holds lose their values.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        options = dict(kwargs or {})
+        if func is torch.empty and options.get("device") is None:
+            options["device"] = "meta"
+        return func(*args, **options)
 
 
 def build_skeleton(factory: Callable[[], nn.Module]) -> nn.Module:
-    """Return the factory's network without values.
-
-    With values, and on the CPU, where the network needs some while it is built (torchvision's RegNets) or has
-    buffers that no file would fill.
-    """
-    try:
-        with torch.device("meta"):
-            module = factory()
-    except NotImplementedError:
+    """Return the factory's network with weights on the meta device and all else as it should be."""
+    with _EmptyOnMeta():
         return factory()
-    unsaved = any(part._non_persistent_buffers_set for part in nn.Module.modules(module))
-    return factory() if unsaved else module
-
-
-def give_memory(module: nn.Module) -> nn.Module:
-    """Return the skeleton with memory on the CPU, its batch counters at zero and all else unset."""
-    if any(tensor.is_meta for tensor in module.state_dict().values()):
-        module = module.to_empty(device="cpu")
-        for name, buffer in nn.Module.named_buffers(module):
-            if is_counter(name):
-                buffer.zero_()
-    return module
 
 
 def module_shapes(module: nn.Module) -> dict[str, Shape]:
     """Return names and shapes of a module's state dict; entries that are no tensors are left out."""
-    return {name: tuple(value.shape) for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
+    state = nn.Module.state_dict(module)
+    return {name: tuple(value.shape) for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def fill(module: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
+    """Put values into a network in place; names and shapes have been compared before.
+
+    A skeleton takes the tensors over; a network with memory of its own gets copies, which keeps tied weights tied.
+    """
+    bare = any(value.is_meta for value in nn.Module.state_dict(module).values() if isinstance(value, torch.Tensor))
+    nn.Module.load_state_dict(module, values, strict=False, assign=bare)

@@ -26,13 +26,14 @@ def recommend(
         ledger: of the same calls; without one, what is saved is unknown.
         images: images that the activation verdicts rest on.
     """
-    removed = [_removable(layer) for layer in layers]
+    removed = _agreed([_removable(layer) for layer in layers], ledger)
     if not any(removed):
         return None
     saved = _saved(layers, removed, ledger)
+    kinds = [call.norm_kind for call in ledger.calls] if ledger is not None else [None] * len(layers)
     planned = [
-        _planned(layer, gone, lost, images)
-        for layer, gone, lost in zip(layers, removed, saved, strict=True)
+        _planned(layer, gone, lost, images, coupled=kind == "group_norm")
+        for layer, gone, lost, kind in zip(layers, removed, saved, kinds, strict=True)
         if gone or dead_filters(layer) or lost.params
     ]
     params = None if ledger is None else sum(ledger.params)
@@ -57,6 +58,17 @@ def _removable(layer: LayerReport) -> list[int]:
     return [i for i in dead if i != _kept_for_shape(layer, dead)]
 
 
+def _agreed(removed: list[list[int]], ledger: Ledger | None) -> list[list[int]]:
+    """Keep of each call what every call of the same weight can do without: the weight has its filters once."""
+    if ledger is None:
+        return removed
+    common: dict[tuple[str, bool], set[int]] = {}
+    names = [(call.weight or f"call {place}", call.transposed) for place, call in enumerate(ledger.calls)]
+    for name, gone in zip(names, removed, strict=True):
+        common[name] = common.get(name, set(gone)) & set(gone)
+    return [sorted(common[name]) for name in names]
+
+
 def _kept_for_shape(layer: LayerReport, dead: list[int]) -> int | None:
     if not dead or len(dead) < layer.filters:
         return None
@@ -75,12 +87,13 @@ def _saved(layers: Sequence[LayerReport], removed: list[list[int]], ledger: Ledg
     return ledger.lost(mask)
 
 
-def _planned(layer: LayerReport, removed: list[int], lost: Lost, images: int | None) -> PlannedLayer:
+def _planned(layer: LayerReport, removed: list[int], lost: Lost, images: int | None, *, coupled: bool) -> PlannedLayer:
+    """Describe what goes from a layer; ``coupled``: its norm takes statistics over several filters together."""
     classes: dict[PruningClass, list[int]] = {"lossless": [], "silent": [], "small": []}
     constants: dict[int, float] = {}
     for i in removed:
         kind, value = _classify(layer, i)
-        classes[kind].append(i)
+        classes["small" if coupled else kind].append(i)
         if value:
             constants[i] = value
     return PlannedLayer(
@@ -93,7 +106,7 @@ def _planned(layer: LayerReport, removed: list[int], lost: Lost, images: int | N
         params_saved=lost.params,
         macs_saved=lost.macs,
         held_back=lost.held_back,
-        evidence=_evidence(classes, images),
+        evidence=_evidence(classes, images) + ("; shifts the statistics of its group" if coupled and removed else ""),
     )
 
 

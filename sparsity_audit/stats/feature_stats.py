@@ -68,14 +68,17 @@ class FeatureStats:
         """
         if not np.array_equal(self.fires, other.fires):
             raise ValueError("statistics of different filters cannot be merged")
-        both = FeatureStats(self.fires, keep_pooled=False)
+        # A side that saw nothing has no pooled maxima to miss.
+        seen = [part for part in (self, other) if part.images] or [self, other]
+        kept = all(part.pooled is not None for part in seen)
+        both = FeatureStats(self.fires, keep_pooled=kept)
         both.images = self.images + other.images
         both.maximum = np.fmax(self.maximum, other.maximum)
         both.minimum = np.fmin(self.minimum, other.minimum)
         both.fired = self.fired + other.fired
         both.nonfinite = self.nonfinite + other.nonfinite
-        if self.pooled is not None and other.pooled is not None:
-            both.pooled = self.pooled + other.pooled
+        if kept:
+            both.pooled = [*(self.pooled or []), *(other.pooled or [])]
         return both
 
     @property
