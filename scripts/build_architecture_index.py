@@ -12,32 +12,24 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-from collections.abc import Callable
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 import torchvision
-from torch import nn
 from torchvision import models
 
-from sparsity_audit.models.registry import AUXILIARY
+from sparsity_audit.models.registry import AUXILIARY, build_torchvision
 from sparsity_audit.models.shapes import Shape, without_counters
 from sparsity_audit.models.skeleton import build_skeleton, module_shapes
 
 TARGET = Path(__file__).resolve().parent.parent / "sparsity_audit" / "models" / "architectures.json.gz"
 
 
-def shapes_of(factory: Callable[[], nn.Module]) -> dict[str, Shape]:
-    """Return names and shapes of a network's tensors, batch counters left out."""
-    return without_counters(module_shapes(build_skeleton(factory)))
-
-
 def torchvision_shapes(name: str, classes: int) -> dict[str, Shape]:
-    """Return the shapes of a torchvision model."""
-    more = {"init_weights": False} if name in AUXILIARY else {}
-    return shapes_of(lambda: models.get_model(name, weights=None, num_classes=classes, **more))
+    """Return names and shapes of a torchvision model's tensors, batch counters left out."""
+    return without_counters(module_shapes(build_skeleton(lambda: build_torchvision(name, 3, classes))))
 
 
 def preprocessing(name: str) -> dict[str, Any]:
@@ -83,7 +75,9 @@ def add_timm_twins(entries: dict[str, dict[str, Any]]) -> str | None:
     for name, entry in entries.items():
         owners.setdefault(key(entry["tensors"]), []).append(name)
     for name in timm.list_models():
-        shapes = shapes_of(partial(timm.create_model, name, num_classes=1000))
+        # Some of timm's networks run a part of themselves while they are built, so all of it has to be on one device.
+        with torch.device("meta"):
+            shapes = without_counters(module_shapes(timm.create_model(name, num_classes=1000)))
         for owner in owners.get(key(shapes), []):
             entries[owner]["twins"].append(f"timm:{name}")
     return version("timm")

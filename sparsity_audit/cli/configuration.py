@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sparsity_audit.engine.rulepacks import shipped_packs, validate
+from sparsity_audit.engine.rulepacks import shipped_packs
+from sparsity_audit.engine.validating import COMMAND_LINE, validate
 from sparsity_audit.errors import ConfigError
 from sparsity_audit.schema.config import AuditConfig
 
@@ -31,9 +33,9 @@ def find_configuration(start: Path) -> tuple[Path, dict[str, Any]] | None:
             return own, _read(own)
         project = folder / PROJECT_FILE
         if project.is_file():
-            table = _read(project).get("tool", {}).get(TABLE)
-            if table is not None:
-                return project, table
+            tools = _read(project).get("tool")
+            if isinstance(tools, dict) and TABLE in tools:
+                return project, tools[TABLE]
     return None
 
 
@@ -50,35 +52,49 @@ def load_configuration(overrides: Mapping[str, Any], start: Path | None = None) 
     given = {key: value for key, value in overrides.items() if value is not None}
     found = find_configuration((start or Path()).resolve())
     if found is None:
-        return validate(AuditConfig, given, "command line"), None
+        return validate(AuditConfig, given, COMMAND_LINE), None
     path, content = found
     where = f"{path} [tool.{TABLE}]" if path.name == PROJECT_FILE else str(path)
     validate(AuditConfig, content, where)
     merged = {**_anchored(content, path.parent), **given}
-    return validate(AuditConfig, merged, "command line"), str(path)
+    return validate(AuditConfig, merged, COMMAND_LINE), str(path)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as failure:
-        raise ConfigError(f"{path}: cannot read the configuration: {failure}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: cannot read the configuration: not UTF-8 text") from None
+    except OSError as failure:
+        raise ConfigError(f"{path}: cannot read the configuration: {failure.strerror}") from None
     except tomllib.TOMLDecodeError as failure:
         raise ConfigError(f"{path}: not TOML: {failure}") from None
 
 
 def _anchored(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return the content with its relative paths made relative to the file's folder."""
+
+    def anchor(path: str) -> str:
+        return str(folder / Path(path).expanduser())
+
     anchored = dict(content)
     for key in ("data_root", "json", "markdown"):
         if key in anchored:
-            anchored[key] = str(folder / anchored[key])
+            anchored[key] = anchor(anchored[key])
     if "models" in anchored:
-        anchored["models"] = [str(folder / model) for model in anchored["models"]]
+        anchored["models"] = [anchor(model) for model in anchored["models"]]
     if "rules" in anchored:
         packs = shipped_packs()
-        anchored["rules"] = [rule if rule in packs else str(folder / rule) for rule in anchored["rules"]]
-    # A corpus is named, or is a folder: only what lies there is one.
-    if "data" in anchored and (folder / anchored["data"]).exists():
-        anchored["data"] = str(folder / anchored["data"])
+        anchored["rules"] = [rule if rule in packs else anchor(rule) for rule in anchored["rules"]]
+    if "data" in anchored and _is_folder(anchored["data"], folder):
+        anchored["data"] = anchor(anchored["data"])
     return anchored
+
+
+def _is_folder(data: str, folder: Path) -> bool:
+    """Tell a corpus's folder from its name; a name that is known stays one, whatever lies beside the file."""
+    from sparsity_audit.data.load import known_corpora
+
+    if data in known_corpora():
+        return False
+    return "/" in data or os.sep in data or (folder / data).exists()

@@ -62,6 +62,6 @@ def _architecture(checkpoint: Checkpoint) -> str:
     try:
         found = detect(checkpoint)
     except ArchitectureError as failure:
-        return f"not recognised ({failure})"
+        return f"not recognised: {str(failure).removeprefix(f'{checkpoint.path}: ')}"
     twins = f"; same tensors as {', '.join(found.twins)}" if found.twins else ""
     return f"{found.source}:{found.name} ({found.classes} classes; detected{twins})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from sparsity_audit.cli import inspect, rules, run, schema
+from sparsity_audit.cli.outputs import silence_stdout
 from sparsity_audit.errors import ExitCode, SparsityAuditError
 from sparsity_audit.version import __version__
 
@@ -17,12 +19,13 @@ app = typer.Typer(
     help="Find the filters that training silently killed, and say what to do about them.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run.run)
-app.command("inspect")(inspect.inspect)
-app.command("schema")(schema.schema)
+app.command("run", short_help="Audit models: what is dead, what it costs, what can go.")(run.run)
+app.command("inspect", short_help="Say what a weight file holds.")(inspect.inspect)
+app.command("schema", short_help="Print the JSON Schema of a file format.")(schema.schema)
 app.add_typer(rules.app, name="rules")
 
 
@@ -43,6 +46,9 @@ def _program(
 
 def main() -> None:
     """Run the program and end the process with pytest's exit codes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # γ or a line of a table must not end a session in a Latin-1 console
+            stream.reconfigure(errors="replace")
     sys.exit(exit_code(sys.argv[1:]))
 
 
@@ -59,8 +65,10 @@ def exit_code(arguments: list[str]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return _complain("interrupted; nothing was written", ExitCode.INTERRUPTED)
     except BrokenPipeError:  # `sparsity-audit … | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence_stdout()
         return ExitCode.PASSED
+    except SystemExit as leave:  # a python: factory that calls sys.exit() must not choose our exit code
+        return _complain(f"a module that was imported ended the program (exit {leave.code})", ExitCode.USAGE)
     except Exception as failure:
         if _is_usage_error(failure):
             return _complain(_usage_text(failure), ExitCode.USAGE)
@@ -84,7 +92,11 @@ def _is_usage_error(failure: Exception) -> bool:
 def _usage_text(failure: Exception) -> str:
     context = getattr(failure, "ctx", None)
     command = context.command_path if context is not None else "sparsity-audit"
-    return f"{failure.format_message()} (see {command} --help)"  # type: ignore[attr-defined]
+    text: str = failure.format_message()  # type: ignore[attr-defined]
+    if type(failure).__name__ == "NoArgsIsHelpError":  # its message is the whole help
+        print(text)
+        text = "a command is missing"
+    return f"{text.replace('Value error, ', '')} (see {command} --help)"
 
 
 def _crash(failure: Exception) -> int:

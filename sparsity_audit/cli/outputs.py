@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sparsity_audit.errors import UsageError
+
+
+def check_distinct(outputs: Mapping[str, str], inputs: Iterable[str]) -> None:
+    """Raise where an output would overwrite another, or a file that is read.
+
+    Args:
+        outputs: paths by option.
+        inputs: paths of files that the session reads.
+
+    Raises:
+        UsageError: two of them are one file.
+    """
+    taken = {os.path.realpath(path): f"the input {path}" for path in inputs}
+    for option, path in outputs.items():
+        place = os.path.realpath(path)
+        if place in taken:
+            raise UsageError(f"{option} {path}: is {taken[place]} as well; name another file")
+        taken[place] = f"the file of {option}"
 
 
 def check_writable(path: str, option: str) -> None:
@@ -19,6 +39,8 @@ def check_writable(path: str, option: str) -> None:
     target = Path(path)
     if target.is_dir():
         raise UsageError(f"{option} {path}: is a folder; name a file in it")
+    if not target.parent.is_dir():
+        raise UsageError(f"{option} {path}: there is no folder {target.parent}; create it first")
     try:
         descriptor, probe = tempfile.mkstemp(dir=target.parent, prefix=".sparsity-audit-")
         os.close(descriptor)
@@ -50,7 +72,14 @@ def write_atomically(path: str, text: str) -> None:
         os.umask(mask)
         Path(temporary).chmod(0o666 & ~mask)
         Path(temporary).replace(target)
-    except OSError as failure:
+    except BaseException as failure:  # Ctrl-C too leaves no temporary file behind
         with contextlib.suppress(OSError):
             Path(temporary).unlink()
-        raise UsageError(f"{path}: cannot be written: {failure.strerror}") from None
+        if isinstance(failure, OSError):
+            raise UsageError(f"{path}: cannot be written: {failure.strerror}") from None
+        raise
+
+
+def silence_stdout() -> None:
+    """Send what is still printed to nowhere, after the reader of standard output has closed the pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,18 +67,31 @@ def _explained(rule: Rule) -> str:
     from sparsity_audit.measures.registry import measure_for
 
     arguments = ", ".join(f"{name} = {value}" for name, value in rule.args.items())
+    measured = f"{rule.measure}{f' ({arguments})' if arguments else ''}"
     lines = [
         f"{rule.id} {rule.name} (version {rule.version}, scope {rule.scope})",
         "",
-        rule.summary + ".",
+        _wrapped(f"{rule.summary.rstrip('.')}."),
         "",
-        f"Measure: {rule.measure}{f' ({arguments})' if arguments else ''}: {measure_for(rule).summary}",
-        f"Warning when {_limit(rule.warning) or 'never'}; error when {_limit(rule.error) or 'never'}.",
+        _wrapped(f"Measure: {measured}: {measure_for(rule).summary}", "  "),
+        f"Limits: {_limits(rule)}.",
     ]
+    if rule.scope == "layer" and rule.layers != "*":
+        lines.append(f"Layers: {rule.layers}")
     if rule.why:
-        lines += ["", "Why it matters:", f"  {rule.why.strip()}"]
+        lines += ["", "Why it matters:", _wrapped(f"  {rule.why.strip()}", "  ")]
     if rule.remedies:
-        lines += ["", "What to do:", *(f"  - {remedy}" for remedy in rule.remedies)]
+        lines += ["", "What to do:", *(_wrapped(f"  - {remedy}", "    ") for remedy in rule.remedies)]
     if rule.source:
-        lines += ["", f"Source: {rule.source}"]
+        lines += ["", _wrapped(f"Source: {rule.source}", "  ")]
     return "\n".join(lines)
+
+
+def _limits(rule: Rule) -> str:
+    found = [(severity, _limit(limit)) for severity, limit in (("warning", rule.warning), ("error", rule.error))]
+    return "; ".join(f"{severity} {text}" for severity, text in found if text) or "none"
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    columns = min(shutil.get_terminal_size((100, 24)).columns, 120)
+    return textwrap.fill(text, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

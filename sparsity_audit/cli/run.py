@@ -8,44 +8,67 @@ import typer
 
 Names = list[str] | None
 _MODEL = "Weight files (.safetensors, .pt, .pth, .th, .bin); from the configuration where left out."
+_ROOT = "Folder that holds data sets; SPARSITY_AUDIT_DATA by default."
+_ARCH = "zoo:NAME, torchvision:NAME or python:PKG.MODULE:FACTORY; detected by default."
+_RULES = "Rule pack or TOML file; repeatable; 'default' by default."
 _DATA = "Corpus: digits, cifar10, cifar100, or a folder. Without it only weights are looked at."
 
 
 def run(
-    models: Annotated[Names, typer.Argument(metavar="[MODEL]...", help=_MODEL, show_default=False)] = None,
+    models: Annotated[Names, typer.Argument(metavar="MODEL", help=_MODEL, show_default=False)] = None,
     data: Annotated[str | None, typer.Option(help=_DATA, metavar="NAME|PATH")] = None,
-    data_root: Annotated[str | None, typer.Option(help="Folder that holds data sets.", metavar="DIR")] = None,
-    split: Annotated[str | None, typer.Option(help="Split that statistics come from: train or test.")] = None,
-    arch: Annotated[
-        str | None, typer.Option(help="zoo:NAME, torchvision:NAME or python:PKG.MODULE:FACTORY.", metavar="ARCH")
+    data_root: Annotated[str | None, typer.Option(help=_ROOT, metavar="DIR")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split that statistics come from; default train.", metavar="train|test")
     ] = None,
+    arch: Annotated[str | None, typer.Option(help=_ARCH, metavar="ARCH")] = None,
     trust_code: Annotated[bool, typer.Option("--trust-code", help="Allow python: factories to run code.")] = False,
-    mean: Annotated[str | None, typer.Option(help="Channel means, 0-1, by commas.", metavar="R,G,B")] = None,
-    std: Annotated[str | None, typer.Option(help="Channel deviations, 0-1, by commas.", metavar="R,G,B")] = None,
-    rules: Annotated[Names, typer.Option(help="Rule pack or TOML file; repeatable.", metavar="PACK|FILE")] = None,
-    select: Annotated[Names, typer.Option(help="Only rules whose ids begin so.", metavar="IDS")] = None,
-    ignore: Annotated[Names, typer.Option(help="No rules whose ids begin so.", metavar="IDS")] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Means of the channels, 0-1; the model's or data's by default.", metavar="R,G,B")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="Deviations of the channels, 0-1; likewise.", metavar="R,G,B")] = None,
+    rules: Annotated[Names, typer.Option(help=_RULES, metavar="PACK|FILE")] = None,
+    select: Annotated[
+        Names, typer.Option(help="Only these rules: SA101, or SA1 for all that begin so; by commas.", metavar="IDS")
+    ] = None,
+    ignore: Annotated[Names, typer.Option(help="Not these rules.", metavar="IDS")] = None,
     keyword: Annotated[
-        str | None, typer.Option("-k", help="Only items whose rule or layer matches.", metavar="EXPR")
+        str | None,
+        typer.Option("-k", help="Only items whose rule or layer fits, as in 'layer4 and not sa201'.", metavar="EXPR"),
     ] = None,
     exit_first: Annotated[bool, typer.Option("-x", "--exitfirst", help="Stop at the first failure.")] = False,
-    fail_on: Annotated[str | None, typer.Option(help="Severity that fails: error or warning.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Images from each split.", metavar="N")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the subsample.", metavar="S")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images in a batch.", metavar="B")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
-    memory_budget: Annotated[float | None, typer.Option(help="GiB that universality may take.", metavar="GIB")] = None,
+    fail_on: Annotated[
+        str | None, typer.Option(help="Severity that fails the session; default error.", metavar="error|warning")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Images drawn from each split; all by default.", metavar="N")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of that draw; default 0.", metavar="S")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images in a batch; default 100.", metavar="B")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu (default), cuda, cuda:1, ...", metavar="DEVICE")] = None,
+    memory_budget: Annotated[
+        float | None, typer.Option(help="GiB that universality may take; default 2.", metavar="GIB")
+    ] = None,
     json: Annotated[str | None, typer.Option(help="Write the report as JSON.", metavar="FILE")] = None,
-    markdown: Annotated[str | None, typer.Option(help="Write it as Markdown.", metavar="FILE")] = None,
-    quiet: Annotated[int, typer.Option("-q", "--quiet", count=True, help="Failures only.")] = 0,
-    verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="Every result.")] = 0,
+    markdown: Annotated[
+        str | None, typer.Option(help="Write the report as Markdown, for a pull request.", metavar="FILE")
+    ] = None,
+    quiet: Annotated[
+        int, typer.Option("-q", "--quiet", count=True, help="Failures only.", show_default=False, metavar="")
+    ] = 0,
+    verbose: Annotated[
+        int, typer.Option("-v", "--verbose", count=True, help="Every result.", show_default=False, metavar="")
+    ] = 0,
     collect_only: Annotated[bool, typer.Option("--collect-only", help="List the items, check none.")] = False,
     exit_zero: Annotated[bool | None, typer.Option("--exit-zero", help="Failed rules do not fail the session.")] = None,
 ) -> int:
     """Audit trained models: which filters are dead, what that costs, what can go.
 
-    Exit codes: 0 passed, 1 a rule failed, 2 interrupted, 3 internal error, 4 usage or unreadable input,
-    5 nothing was audited.
+    Options may also stand in sparsity-audit.toml or pyproject.toml [tool.sparsity-audit], the nearest upwards;
+    the command line wins.
+
+    Exit codes: 0 passed, 1 a rule failed, 2 interrupted, 3 internal error or a rule that crashed, 4 usage or
+    unreadable input, 5 nothing was audited.
     """
     from sparsity_audit.cli.run_session import Request, execute
 
@@ -58,8 +81,8 @@ def run(
         "mean": _numbers(mean, "--mean"),
         "std": _numbers(std, "--std"),
         "rules": rules or None,
-        "select": _split(select),
-        "ignore": _split(ignore),
+        "select": _split(select, "--select"),
+        "ignore": _split(ignore, "--ignore"),
         "fail_on": fail_on,
         "limit": limit,
         "seed": seed,
@@ -74,9 +97,16 @@ def run(
     return execute(request)
 
 
-def _split(values: Names) -> Names:
+def _split(values: Names, option: str) -> Names:
     """Return ids given by repetition, by commas, or both."""
-    return [part.strip() for value in values for part in value.split(",") if part.strip()] if values else None
+    if not values:
+        return None
+    parts = [part.strip() for value in values for part in value.split(",") if part.strip()]
+    if not parts:  # an empty shell variable must not mean every rule
+        from sparsity_audit.errors import UsageError
+
+        raise UsageError(f"{option}: no rule id given")
+    return parts
 
 
 def _numbers(text: str | None, option: str) -> list[float] | None:

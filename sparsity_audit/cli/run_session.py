@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sparsity_audit.cli.configuration import load_configuration
-from sparsity_audit.cli.outputs import check_writable, write_atomically
+from sparsity_audit.cli.outputs import check_distinct, check_writable, silence_stdout, write_atomically
 from sparsity_audit.engine.evaluate import items
 from sparsity_audit.engine.keywords import keyword_filter
 from sparsity_audit.engine.rulepacks import apply_limits, choose, load_rules
@@ -47,10 +47,7 @@ def execute(request: Request) -> int:
     )
     if not config.models:
         raise UsageError("no MODEL: name a weight file, or models = [...] in the configuration")
-    outputs = [(config.json_path, "--json"), (config.markdown, "--markdown")]
-    for path, option in outputs:
-        if path is not None:
-            check_writable(path, option)
+    _check_outputs(config, config_file)
     printer = Printer(request.verbosity)
     session = Session(
         config,
@@ -71,20 +68,32 @@ def execute(request: Request) -> int:
     return report.exit_code
 
 
+def _check_outputs(config: AuditConfig, config_file: str | None) -> None:
+    """Find out before the work whether its results can be written."""
+    asked = {"--json": config.json_path, "--markdown": config.markdown}
+    outputs = {option: path for option, path in asked.items() if path is not None}
+    for option, path in outputs.items():
+        check_writable(path, option)
+    check_distinct(outputs, [*config.models, *config.rules, *([config_file] if config_file else [])])
+
+
 def _write(report: AuditReport, config: AuditConfig) -> None:
     """Write the files that were asked for, unless no model at all could be read."""
     if not report.models:
         return
+    texts: dict[str, str] = {}
     if config.json_path is not None:
-        write_atomically(config.json_path, report.to_json() + "\n")
+        texts[config.json_path] = report.to_json() + "\n"
     if config.markdown is not None:
         from sparsity_audit.reporters.markdown import to_markdown
 
-        write_atomically(config.markdown, to_markdown(report))
+        texts[config.markdown] = to_markdown(report)
+    for path, text in texts.items():
+        write_atomically(path, text)
 
 
 def _list_items(session: Session, models: Sequence[str]) -> int:
-    """Print every item that would be checked, one a line, as ``pytest --collect-only -q`` does."""
+    """Print every item that would be checked, one a line, as ``pytest --collect-only`` does."""
     count = 0
     for path in models:
         subject = session.prepare(path)
@@ -98,6 +107,14 @@ def _list_items(session: Session, models: Sequence[str]) -> int:
 def _selected(session: Session, subject: Subject) -> list[tuple[Rule, str | None]]:
     collected = items(session.rules, subject.layer_keys)
     return [(rule, key) for rule, key in collected if session.keep is None or session.keep(rule, key)]
+
+
+def _say(text: str) -> None:
+    """Print to a reader who may have left (``… | head``): the audit and its exit code do not depend on one."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        silence_stdout()
 
 
 class Printer(Listener):
@@ -121,15 +138,12 @@ class Printer(Listener):
         if self.verbosity >= 0:
             if config.data is not None or config.arch is not None:
                 import torch  # noqa: F401  # so that the header can name its version
-            print(
-                terminal.session_head(tool_info(config.device), config_file, colour=self.colour, width=self.width),
-                flush=True,
-            )
+            _say(terminal.session_head(tool_info(config.device), config_file, colour=self.colour, width=self.width))
 
     def collected(self, subject: Subject, selected: int, deselected: int) -> None:
         """Print how many items a model has."""
         if self.verbosity >= 0:
-            print(f"\n{subject.path}\n{terminal.collected(selected, deselected)}", flush=True)
+            _say(f"\n{subject.path}\n{terminal.collected(selected + deselected, deselected)}")
 
     def progress(self, label: str, done: int, total: int) -> None:
         """Move the bar of a piece of work."""
@@ -155,11 +169,10 @@ class Printer(Listener):
                 terminal.ledger(model, width=self.width),
                 terminal.recommendation(model, verbosity=self.verbosity, width=self.width),
             ]
-            print("\n\n".join(part for part in parts if part))
+            _say("\n\n".join(part for part in parts if part))
         told = terminal.failures(model, verbosity=self.verbosity, width=self.width)
         if told:
-            print(f"\n{told}" if self.verbosity >= 0 else told)
-        sys.stdout.flush()
+            _say(f"\n{told}" if self.verbosity >= 0 else f"{model.path}\n{told}")
 
     def refused(self, error: SessionError) -> None:
         """Say on stderr why a model could not be audited."""
@@ -170,10 +183,7 @@ class Printer(Listener):
         """Print the summary and what was written; a session that read no model has said all there is to say."""
         if not report.models:
             return
-        print(
-            terminal.session_end(report, colour=self.colour, verbosity=self.verbosity, width=self.width),
-            flush=True,
-        )
+        _say(terminal.session_end(report, colour=self.colour, verbosity=self.verbosity, width=self.width))
 
     def _close_bar(self) -> None:
         if self._bar is not None:

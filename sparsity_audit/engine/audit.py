@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparsity_audit.engine.rulepacks import apply_limits, choose, load_rules, validate
+from sparsity_audit.engine.rulepacks import apply_limits, check_rules, choose, load_rules
 from sparsity_audit.engine.session import Session
 from sparsity_audit.engine.subject import Subject, with_graph
+from sparsity_audit.engine.validating import validate
 from sparsity_audit.errors import UsageError
 from sparsity_audit.schema.config import AuditConfig
 from sparsity_audit.schema.report import AuditReport
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def audit(
     model: str | Path | nn.Module,
     data: str | Path | Corpus | None = None,
-    rules: Sequence[str | Path | Rule] = ("default",),
+    rules: str | Path | Rule | Sequence[str | Path | Rule] = ("default",),
     *,
     trust_code: bool = False,
     **settings: Any,
@@ -33,23 +34,26 @@ def audit(
     Args:
         model: a weight file, or a module in memory. A module is copied; neither its weights nor its training
             mode change.
-        data: a corpus by name or folder, or a ``Corpus`` (``Corpus.from_arrays`` makes one); without it only
-            weights are looked at, and of a module its graph where ``arch`` is not needed.
-        rules: packs by name, TOML files, or ``Rule`` objects.
+        data: a corpus by name or folder, or a ``Corpus`` (``Corpus.from_arrays`` makes one), which then stands
+            for both splits. A file without data has its weights looked at; a module needs data.
+        rules: one or several of packs by name, TOML files, and ``Rule`` objects; of two with the same id the
+            later counts, and objects come after packs.
         trust_code: allow ``arch="python:…"`` to run code.
-        settings: any key of ``AuditConfig``: ``select``, ``limit``, ``batch_size``, ``mean``, ``limits``, …
+        settings: the other keys of ``AuditConfig``: ``select``, ``limit``, ``batch_size``, ``mean``, ``limits``, …
+            No configuration file is read and none is written: ``report.to_json()`` is what ``--json`` writes.
 
     Raises:
         SparsityAuditError: input that cannot be audited; one line says what, where, and what to do.
     """
     corpus = None if data is None or isinstance(data, str | Path) else data
-    config = validate(
-        AuditConfig, {"data": None if data is None or corpus is not None else str(data), **settings}, "audit()"
-    )
-    packs = [str(rule) for rule in rules if not isinstance(rule, Rule)]
-    own = [rule for rule in rules if isinstance(rule, Rule)]
-    chosen = choose(apply_limits([*load_rules(packs), *own], config.limits, "limits"), config.select, config.ignore)
-    session = Session(config, chosen, corpus=corpus, trust_code=trust_code)
+    given = [rules] if isinstance(rules, str | Path | Rule) else list(rules)
+    packs = [str(rule) for rule in given if not isinstance(rule, Rule)]
+    own = check_rules([rule for rule in given if isinstance(rule, Rule)])
+    config = _configured(settings, None if corpus is not None or data is None else str(data), packs)
+    every = {rule.id: rule for rule in (*load_rules(packs), *own)}
+    limited = apply_limits(list(every.values()), config.limits, "limits")
+    session = Session(config, choose(limited, config.select, config.ignore), corpus=corpus, trust_code=trust_code)
+    session.start()
     if isinstance(model, str | Path):
         subject = session.prepare(str(model))
     else:
@@ -57,6 +61,13 @@ def audit(
         session.announce(subject)
     session.add(subject)
     return session.report()
+
+
+def _configured(settings: Mapping[str, Any], data: str | None, packs: Sequence[str]) -> AuditConfig:
+    for key in ("models", "json", "json_path", "markdown"):
+        if key in settings:
+            raise UsageError(f"audit(): {key} is for the command line; audit() takes one model and returns its report")
+    return validate(AuditConfig, {"data": data, "rules": packs, **settings}, "audit()")
 
 
 def _subject_in_memory(module: nn.Module, config: AuditConfig, corpus: Corpus | None) -> Subject:

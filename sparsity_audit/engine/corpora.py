@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,15 @@ class Corpora:
     def statistics(self) -> Corpus | None:
         """The images that statistics come from; None where no data was named."""
         return self.split(self._config.split)
+
+    def load(self) -> None:
+        """Read the splits that an audit needs.
+
+        Raises:
+            DataError: one of them cannot be read.
+        """
+        self.split(self._config.split)
+        self.split("test")
 
     def split(self, split: Split) -> Corpus | None:
         """Return one split; a corpus given as an object stands for both."""
@@ -66,6 +76,24 @@ def corpus_info(corpus: Corpus) -> CorpusInfo:
     )
 
 
+def check_normalisation(config: AuditConfig) -> None:
+    """Check what can be said of ``mean`` and ``std`` before the images are known.
+
+    Raises:
+        UsageError: one of them without the other, of different lengths, or not usable as numbers.
+    """
+    if config.mean is None and config.std is None:
+        return
+    if config.mean is None or config.std is None:
+        raise UsageError("--mean and --std go together: give both, or neither")
+    if len(config.mean) != len(config.std):
+        raise UsageError(f"--mean has {len(config.mean)} values and --std {len(config.std)}: give one per channel")
+    if not all(math.isfinite(value) for value in config.mean):
+        raise UsageError("--mean must be finite in every channel")
+    if not all(0 < value < math.inf for value in config.std):
+        raise UsageError("--std must be finite and above 0 in every channel")
+
+
 def normalisation_for(config: AuditConfig, subject: Subject, corpus: Corpus) -> NormalisationInfo:
     """Return how pixels are scaled: the options', else the model's metadata's, its architecture's, the corpus's.
 
@@ -73,13 +101,10 @@ def normalisation_for(config: AuditConfig, subject: Subject, corpus: Corpus) -> 
         UsageError: one of mean and std without the other, or not one value per channel.
     """
     channels = corpus.shape[0]
-    if (config.mean is None) != (config.std is None):
-        raise UsageError("--mean and --std go together: give both, or neither")
+    check_normalisation(config)
     if config.mean is not None and config.std is not None:
-        if {len(config.mean), len(config.std)} != {channels}:
-            raise UsageError(f"--mean and --std need {channels} values each, one per channel of {corpus.name}")
-        if min(config.std) <= 0:
-            raise UsageError("--std must be above 0 in every channel")
+        if len(config.mean) != channels:
+            raise UsageError(f"--mean and --std need one value for each channel of {corpus.name}, that is {channels}")
         return NormalisationInfo(mean=config.mean, std=config.std, pixel_scale=corpus.pixel_scale, source="option")
     published = subject.known.loaded.architecture.normalisation if subject.known is not None else None
     if subject.metadata is not None and len(subject.metadata.normalisation.mean) == channels:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Iterator, Sequence
 
-from sparsity_audit.measures.registry import Measure, Measurement, measure_for
+from sparsity_audit.measures.registry import Measure, Measurement, measure_for, unmeasured
 from sparsity_audit.schema.report import LayerReport, ModelReport, Outcome, RuleResult
 from sparsity_audit.schema.rule import Rule, Severity
 
@@ -14,13 +14,17 @@ Keep = Callable[[Rule, str | None], bool]
 
 
 def items(rules: Sequence[Rule], layer_keys: Sequence[str]) -> list[tuple[Rule, str | None]]:
-    """Return what a session collects: every rule with every layer it applies to, in the rules' order."""
+    """Return what a session collects: every rule with every layer it applies to, in the rules' order.
+
+    A rule whose ``layers`` fit none is one item without a layer, so that a misspelt glob shows up as skipped.
+    """
     collected: list[tuple[Rule, str | None]] = []
     for rule in rules:
-        if rule.scope == "layer":
-            collected += [(rule, key) for key in layer_keys if fnmatch.fnmatchcase(key, rule.layers)]
-        else:
+        fitting = [(rule, key) for key in layer_keys if fnmatch.fnmatchcase(key, rule.layers)]
+        if rule.scope != "layer" or (not fitting and rule.layers != "*"):
             collected.append((rule, None))
+        else:
+            collected += fitting
     return collected
 
 
@@ -30,14 +34,19 @@ def evaluate(
     """Return the results of all selected items.
 
     Args:
-        stop_at: end after the first failure of at least this severity (``-x``).
+        stop_at: end after the first failure of at least this severity, or the first crash (``-x``).
     """
     results = []
     for result in _results(rules, model, keep):
         results.append(result)
-        if stop_at is not None and fails(result, stop_at):
+        if stop_at is not None and stops(result, stop_at):
             break
     return results
+
+
+def stops(result: RuleResult, at: Severity) -> bool:
+    """Tell whether a session under ``-x`` ends after a result: it failed, or its rule crashed."""
+    return result.outcome == "error" or fails(result, at)
 
 
 def fails(result: RuleResult, at: Severity) -> bool:
@@ -56,6 +65,8 @@ def _results(rules: Sequence[Rule], model: ModelReport, keep: Keep | None) -> It
 
 def _measure(measure: Measure, rule: Rule, layer: LayerReport | None, model: ModelReport) -> Measurement | Exception:
     """Take one measurement; a measure that crashes is an outcome of its rule, not the end of the session."""
+    if layer is None and rule.scope == "layer":
+        return unmeasured(f"no layer's key fits layers = {rule.layers!r}")
     try:
         if layer is None:
             return measure.function(model, **rule.args)

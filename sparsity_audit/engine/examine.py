@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from sparsity_audit.engine.corpora import Corpora, Progress, corpus_info, normalisation_for
-from sparsity_audit.engine.evaluate import Keep, evaluate
+from sparsity_audit.engine.evaluate import Keep, evaluate, items
 from sparsity_audit.engine.findings import Findings
 from sparsity_audit.engine.subject import Subject, WithGraph
 from sparsity_audit.measures.ledger import Ledger
@@ -44,7 +44,15 @@ def examine(
     else:
         report = _with_data(subject, subject.known, config, corpora, corpus, progress)
     results = evaluate(rules, report, keep=keep, stop_at=stop_at)
-    return report.model_copy(update={"results": results})
+    notes = [*report.notes, *_left_unchecked(rules, report, keep, len(results))]
+    return report.model_copy(update={"results": results, "notes": notes})
+
+
+def _left_unchecked(rules: Sequence[Rule], report: ModelReport, keep: Keep | None, checked: int) -> list[str]:
+    """Say that a session ended early (``-x``), so that its report does not look complete."""
+    collected = items(rules, [layer.key for layer in report.layers])
+    left = sum(keep is None or keep(rule, key) for rule, key in collected) - checked
+    return [f"stopped at the first failure: {left} of {left + checked} items were not checked"] if left else []
 
 
 def _without_data(subject: Subject) -> Findings:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
+from sparsity_audit.engine.validating import validate
 from sparsity_audit.errors import ConfigError, UsageError, did_you_mean
 from sparsity_audit.measures.registry import measure_for
 from sparsity_audit.resources import packaged
 from sparsity_audit.schema.rule import Limits, Rule, RulePack
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 def shipped_packs() -> list[str]:
@@ -46,6 +44,17 @@ def load_pack_file(path: Path) -> list[Rule]:
     return _load_pack(str(path), Path(), ())
 
 
+def check_rules(rules: Sequence[Rule]) -> Sequence[Rule]:
+    """Return rules that were made in Python, checked as those of a file are.
+
+    Raises:
+        ConfigError: an unknown measure or argument, no limit, or layers where the scope has none.
+    """
+    for rule in rules:
+        _check(rule, "")
+    return rules
+
+
 def apply_limits(rules: Sequence[Rule], limits: Mapping[str, Limits], where: str) -> list[Rule]:
     """Return the rules with some limits replaced.
 
@@ -60,7 +69,9 @@ def apply_limits(rules: Sequence[Rule], limits: Mapping[str, Limits], where: str
 
 
 def choose(rules: Sequence[Rule], select: Sequence[str], ignore: Sequence[str]) -> list[Rule]:
-    """Return the rules whose id or name begins with one of ``select`` (all if empty) and with none of ``ignore``.
+    """Return the rules that one of ``select`` names (all if it is empty) and none of ``ignore``.
+
+    An entry names rules by an id, by the beginning of ids, or by a rule's name.
 
     Raises:
         UsageError: an entry that fits no rule.
@@ -68,21 +79,21 @@ def choose(rules: Sequence[Rule], select: Sequence[str], ignore: Sequence[str]) 
     chosen = [rule for rule in rules if not select or _matches(rule, select)]
     for entry in (*select, *ignore):
         if not any(_matches(rule, [entry]) for rule in rules):
-            known = [name for rule in rules for name in (rule.id, rule.name)]
+            # Ids are upper case, names are not: what was meant tells which of them to suggest.
+            known = [rule.name if entry.islower() and "-" in entry else rule.id for rule in rules]
             raise UsageError(f"no rule begins with {entry!r}{did_you_mean(entry, known)}")
     return [rule for rule in chosen if not _matches(rule, ignore)]
 
 
 def _matches(rule: Rule, entries: Iterable[str]) -> bool:
-    return any(rule.id.startswith(entry.upper()) or rule.name == entry.lower() for entry in entries)
+    return any(entry and (rule.id.startswith(entry.upper()) or rule.name == entry.lower()) for entry in entries)
 
 
 def _load_pack(pack: str, base: Path, above: tuple[str, ...]) -> list[Rule]:
     text, where, folder = _read(pack, base)
     if where in above:
         raise ConfigError(f"{where}: extends itself by way of {' → '.join(above)}")
-    content = _parse(text, where)
-    parsed = validate(RulePack, content, where)
+    parsed = validate(RulePack, _parse(text, where), where)
     rules = _load_pack(parsed.extends, folder, (*above, where)) if parsed.extends else []
     if parsed.select is not None:
         try:
@@ -93,15 +104,25 @@ def _load_pack(pack: str, base: Path, above: tuple[str, ...]) -> list[Rule]:
     seen: set[str] = set()
     for rule in parsed.rule:
         if rule.id in seen:
-            raise ConfigError(f"{where}: rule {rule.id} stands twice")
+            raise ConfigError(f"{where}: rule {rule.id} stands twice; give one of them another id")
         seen.add(rule.id)
+        _check(rule, f"{where}: ")
         merged[rule.id] = rule
-    for rule in parsed.rule:
-        try:
-            measure_for(rule)
-        except ConfigError as failure:
-            raise ConfigError(f"{where}: {failure}") from None
+    if not merged:
+        raise ConfigError(f'{where}: holds no rule; add [[rule]], or extends = "default"')
     return apply_limits(list(merged.values()), parsed.limits, where)
+
+
+def _check(rule: Rule, where: str) -> None:
+    """Refuse a rule that could never be measured, or never fail: it would look like a passing one."""
+    try:
+        measure_for(rule)
+    except ConfigError as failure:
+        raise ConfigError(f"{where}{failure}") from None
+    if rule.warning is None and rule.error is None:
+        raise ConfigError(f"{where}rule {rule.id}: no limit; add warning = {{ max = … }}, error, or both")
+    if rule.scope != "layer" and rule.layers != "*":
+        raise ConfigError(f"{where}rule {rule.id}: layers is for rules of scope 'layer', not {rule.scope!r}")
 
 
 def _read(pack: str, base: Path) -> tuple[str, str, Path]:
@@ -110,12 +131,16 @@ def _read(pack: str, base: Path) -> tuple[str, str, Path]:
     if pack in names:
         return packaged("rules").joinpath(f"{pack}.toml").read_text("utf-8"), pack, base
     path = base / pack
+    # Normalised, so that a file which extends itself is known again by whatever way it is named.
+    where = os.path.normpath(path)
     try:
-        return path.read_text("utf-8"), str(path), path.parent
+        return path.read_text("utf-8"), where, path.parent
     except FileNotFoundError:
-        raise ConfigError(f"no rule pack and no file {pack!r}{did_you_mean(pack, names)}") from None
-    except (OSError, UnicodeDecodeError) as failure:
-        raise ConfigError(f"{path}: cannot read the rules: {failure}") from None
+        raise ConfigError(f"no rule pack and no file {pack!r}{did_you_mean(Path(pack).name, names)}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{where}: cannot read the rules: not UTF-8 text") from None
+    except OSError as failure:
+        raise ConfigError(f"{where}: cannot read the rules: {failure.strerror}") from None
 
 
 def _parse(text: str, where: str) -> dict[str, Any]:
@@ -123,45 +148,3 @@ def _parse(text: str, where: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as failure:
         raise ConfigError(f"{where}: not TOML: {failure}") from None
-
-
-def validate(schema: type[Model], content: object, where: str) -> Model:
-    """Fit a parsed file to its schema.
-
-    Raises:
-        ConfigError: one line with file, key, what is wrong, and the nearest known key.
-    """
-    try:
-        return schema.model_validate(content)
-    except ValidationError as failure:
-        first = failure.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        more = f" (and {failure.error_count() - 1} more)" if failure.error_count() > 1 else ""
-        hint = _nearest_key(schema, first["loc"]) if first["type"] == "extra_forbidden" else ""
-        what = "unknown key" if hint else first["msg"]
-        raise ConfigError(f"{where}: {key}: {what}{hint}{more}") from None
-
-
-def _nearest_key(schema: type[BaseModel], location: tuple[int | str, ...]) -> str:
-    """Return a hint at the key that an unknown one may have meant, found by walking the schema."""
-    known: list[str] = []
-    fields: type[BaseModel] | None = schema
-    for part in location[:-1]:
-        if isinstance(part, str) and fields is not None:
-            fields = _submodel(fields, part)
-    if fields is not None:
-        known = [field.alias or name for name, field in fields.model_fields.items()]
-    return did_you_mean(str(location[-1]), known)
-
-
-def _submodel(schema: type[BaseModel], key: str) -> type[BaseModel] | None:
-    """Return the model under a key, looking into optional, list and dict annotations."""
-    for name, field in schema.model_fields.items():
-        if key in (name, field.alias):
-            pending: list[Any] = [field.annotation]
-            while pending:
-                annotation = pending.pop()
-                if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                    return annotation
-                pending += getattr(annotation, "__args__", ())
-    return schema if key not in schema.model_fields else None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime
 import platform
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sparsity_audit.engine.corpora import Corpora, Progress
-from sparsity_audit.engine.evaluate import Keep, fails, items
+from sparsity_audit.engine.corpora import Corpora, Progress, check_normalisation
+from sparsity_audit.engine.evaluate import Keep, fails, items, stops
 from sparsity_audit.engine.examine import examine
 from sparsity_audit.engine.subject import Subject, prepare
 from sparsity_audit.errors import ExitCode, SparsityAuditError
@@ -68,8 +69,12 @@ class Session:
         self._clock = time.perf_counter()
 
     def run(self, paths: Sequence[str]) -> AuditReport:
-        """Audit the models at ``paths``, in order; one that cannot be read does not keep the others from it."""
-        _check_device(self.config.device)
+        """Audit the models at ``paths``, in order; one that cannot be read does not keep the others from it.
+
+        Raises:
+            UsageError, DataError: see ``start``.
+        """
+        self.start()
         for path in paths:
             try:
                 subject = self.prepare(path)
@@ -77,9 +82,21 @@ class Session:
             except SparsityAuditError as failure:
                 self.errors.append(SessionError(path=path, message=str(failure)))
                 self.listener.refused(self.errors[-1])
-            if self.stop_at is not None and self._failed(self.stop_at):
+            if self._stopped():
                 break
         return self.report()
+
+    def start(self) -> None:
+        """Find out what would keep every model from being audited, before any of them is read.
+
+        Raises:
+            UsageError: a device that is not there, or a normalisation that cannot be one.
+            DataError: a corpus that cannot be read.
+        """
+        check_normalisation(self.config)
+        _check_device(self.config.device)
+        # Both splits now: a test split that is missing should not turn up after minutes over the training split.
+        self.corpora.load()
 
     def prepare(self, path: str) -> Subject:
         """Read one model and announce what will be checked."""
@@ -136,6 +153,12 @@ class Session:
             return ExitCode.FAILED
         return ExitCode.PASSED
 
+    def _stopped(self) -> bool:
+        if self.stop_at is None:
+            return False
+        results = [result for model in self.models for result in model.results]
+        return bool(self.errors) or any(stops(result, self.stop_at) for result in results)
+
     def _failed(self, at: Severity) -> bool:
         return any(fails(result, at) for model in self.models for result in model.results)
 
@@ -162,7 +185,7 @@ def _check_device(device: str) -> None:
     from sparsity_audit.errors import UsageError
 
     try:
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as failure:
-        reason = str(failure).splitlines()[0]
-        raise UsageError(f"--device {device}: not available here: {reason}") from None
+        reason = str(failure).splitlines()[0].partition(". ")[0]
+        raise UsageError(f"--device {device}: not available here: {textwrap.shorten(reason, 120)}") from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sparsity_audit.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from sparsity_audit.engine.describe_weights import describe_weights
 from sparsity_audit.engine.findings import Findings
-from sparsity_audit.errors import DataError
+from sparsity_audit.errors import DataError, UsageError
 from sparsity_audit.models.metadata import read_metadata
 from sparsity_audit.schema.config import AuditConfig
 from sparsity_audit.schema.report import ArchitectureInfo
@@ -86,18 +86,32 @@ def prepare(path: str, config: AuditConfig, corpus: Corpus | None, *, trust_code
 
 
 def with_graph(loaded: LoadedModel, corpus: Corpus | None, config: AuditConfig) -> WithGraph:
-    """Capture a loaded model for the corpus's images, or those that its architecture was made for."""
+    """Capture a loaded model for the corpus's images, or those that its architecture was made for.
+
+    Raises:
+        DataError: images with other channels than the architecture takes.
+        UsageError: no images, and an architecture that does not say what it takes.
+        GraphError: the graph cannot be captured.
+    """
     from torch import nn
 
     from sparsity_audit.graph.feature_graph import build_graph
 
-    shape = corpus.shape if corpus is not None else loaded.architecture.input_shape
-    wanted = loaded.architecture.input_shape[0]
-    if shape[0] != wanted:
+    wanted = loaded.architecture.input_shape
+    shape = corpus.shape if corpus is not None else wanted
+    if shape is None:
+        raise UsageError(
+            f"{loaded.checkpoint.path}: {loaded.architecture.name} does not say the size of its input: give --data"
+        )
+    if corpus is not None and wanted is not None and shape[0] != wanted[0]:
         raise DataError(
-            f"{loaded.checkpoint.path}: {loaded.architecture.name} takes {wanted} channels, but images of "
-            f"{corpus.name if corpus else 'its input shape'} have {shape[0]}: choose another --data"
+            f"{loaded.checkpoint.path}: {loaded.architecture.name} takes images with {_channels(wanted[0])}, "
+            f"those of {corpus.name} have {shape[0]}: choose another --data"
         )
     graph = build_graph(loaded.module, shape, static_batch=config.batch_size)
     # The class's own state_dict: some networks shadow methods of nn.Module by attributes of their own.
     return WithGraph(loaded, graph, nn.Module.state_dict(loaded.module))
+
+
+def _channels(number: int) -> str:
+    return "1 channel" if number == 1 else f"{number} channels"

@@ -189,7 +189,7 @@ class Provenance(Interpreter):
     def producers_of_channels(self, labels: Tensor) -> list[Producers]:
         """Return the producers of each channel (axis 1) of a tensor, over its whole plane and batch."""
         rows = _narrowed_batch(self._plane_merged(labels))
-        return [frozenset[int]().union(*(self.sets[label] for label in column)) for column in rows.t().tolist()]
+        return [self._joined(column) for column in rows.t().tolist()]
 
     def _plane_merged(self, labels: Tensor) -> Tensor:
         """Return labels [batch, channels]: the union of each channel's plane."""
@@ -203,8 +203,11 @@ class Provenance(Interpreter):
         return merged.expand(labels.shape[:2])
 
     def _merged(self, plane: Tensor) -> int:
-        found = torch.unique(_narrowed(plane)).tolist()
-        return self._label(frozenset[int]().union(*(self.sets[label] for label in found)))
+        return self._label(self._joined(torch.unique(_narrowed(plane)).tolist()))
+
+    def _joined(self, labels: list[int]) -> Producers:
+        sets = [self.sets[label] for label in set(labels)]
+        return sets[0] if len(sets) == 1 else frozenset[int]().union(*sets)
 
     def _union(self, tensors: list[Tensor], shape: list[int]) -> Tensor:
         narrow = [_narrowed(tensor) for tensor in tensors]

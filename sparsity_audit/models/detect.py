@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from sparsity_audit.checkpoints.checkpoint import Checkpoint
 from sparsity_audit.errors import ArchitectureError
 from sparsity_audit.models.index import load_index, match_torchvision
+from sparsity_audit.models.naming import namings, shapes_of
 from sparsity_audit.models.recognise import read_zoo
 from sparsity_audit.models.registry import build_match, has_leaky_twin, infer_zoo, zoo_names
 from sparsity_audit.models.shapes import Shapes, differences, share_equal, summary, without_counters
@@ -46,17 +47,15 @@ class Nearest(NamedTuple):
 def detect(checkpoint: Checkpoint) -> Detected:
     """Return the network that has exactly the checkpoint's tensors: the zoo's first, then torchvision's.
 
-    Names are taken as the checkpoint stripped them: all tensors of no known network share a first name, so none
-    can lose it to the stripping.
-
     Raises:
         ArchitectureError: none has; the message names the nearest and its first differences.
     """
-    shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
-    detected = _detect_zoo(shapes) or _detect_torchvision(shapes)
-    if detected is None:
-        raise ArchitectureError(f"{checkpoint.path}: {_nearest_text(shapes)}; name the network: {HOW_TO_NAME}")
-    return detected
+    for tensors in namings(checkpoint):
+        detected = _detect_zoo(shapes_of(tensors)) or _detect_torchvision(shapes_of(tensors))
+        if detected:
+            return detected
+    nearest = _nearest_text(shapes_of(checkpoint.tensors))
+    raise ArchitectureError(f"{checkpoint.path}: {nearest}; name the network: {HOW_TO_NAME}")
 
 
 def _detect_zoo(shapes: Shapes) -> Detected | None:
@@ -79,8 +78,8 @@ def _detect_torchvision(shapes: Shapes) -> Detected | None:
 
 def _nearest_text(shapes: Shapes) -> str:
     nearest = max(_compared(shapes), key=lambda near: near[:2])
-    if not nearest.names:
-        return "the tensors fit no known network, and share no name with any"
+    if nearest.share == 0 and nearest.names < len(shapes) / 2:
+        return "the tensors fit no known network, and none of them is like one of theirs"
     return (
         f"the tensors fit no known network; nearest is {nearest.title} ({nearest.share:.0%} equal): "
         f"{summary(nearest.differences)}"

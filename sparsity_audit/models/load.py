@@ -16,6 +16,7 @@ from sparsity_audit.errors import ArchitectureError, UsageError
 from sparsity_audit.models.detect import detect
 from sparsity_audit.models.index import DEFAULT_CLASSES, find_entry
 from sparsity_audit.models.metadata import read_metadata
+from sparsity_audit.models.naming import namings, shapes_of
 from sparsity_audit.models.option import call_factory, parse_arch
 from sparsity_audit.models.recognise import ZooMatch, read_zoo
 from sparsity_audit.models.registry import (
@@ -25,7 +26,7 @@ from sparsity_audit.models.registry import (
     build_torchvision,
     input_side,
 )
-from sparsity_audit.models.shapes import Shape, differences, is_counter, summary
+from sparsity_audit.models.shapes import differences, is_counter, summary
 from sparsity_audit.models.skeleton import build_skeleton, fill, module_shapes
 from sparsity_audit.schema.spec import ModelMetadata, Normalisation
 
@@ -128,7 +129,7 @@ def _named(checkpoint: Checkpoint, arch: str, trust_code: bool) -> Choice:
     if source == "python":
         return Choice(Architecture(arch, "option", None, None, None), call_factory(name, trust_code))
     if source == "zoo":
-        match = read_zoo(name, _shapes(checkpoint))
+        match = read_zoo(name, shapes_of(checkpoint.tensors))
         return Choice(_zoo_architecture(match, "option"), build_match(match))
     return _torchvision(checkpoint, name, "option")
 
@@ -162,23 +163,13 @@ def _zoo_architecture(match: ZooMatch, how: Literal["option", "detected"]) -> Ar
 
 
 def _torchvision(checkpoint: Checkpoint, name: str, how: Literal["option", "detected"]) -> Choice:
-    entry, shapes = find_entry(name), _shapes(checkpoint)
+    entry, shapes = find_entry(name), shapes_of(checkpoint.tensors)
     classes, auxiliary, side, normalisation = DEFAULT_CLASSES, False, 224, IMAGENET
     if entry is not None:
         classes = entry.classes(shapes) or DEFAULT_CLASSES
         auxiliary, side, normalisation = entry.has_auxiliary(shapes), entry.side, entry.normalisation
     module = build_skeleton(lambda: build_torchvision(name, 3, classes, auxiliary=auxiliary))
     return Choice(Architecture(TORCHVISION + name, how, classes, (3, side, side), normalisation), module)
-
-
-def _shapes(checkpoint: Checkpoint, prefix: str = "") -> dict[str, Shape]:
-    return {prefix + name: tensor.shape for name, tensor in checkpoint.tensors.items()}
-
-
-def _prefixes(stripped: str) -> list[str]:
-    """Return "", then more and more of the stripped prefix: a factory's network may have a part called ``model``."""
-    parts = stripped.split(".")[:-1]
-    return ["".join(f"{part}." for part in parts[start:]) for start in range(len(parts), -1, -1)]
 
 
 def _fill(module: nn.Module, checkpoint: Checkpoint, name: str) -> nn.Module:
@@ -190,19 +181,20 @@ def _fill(module: nn.Module, checkpoint: Checkpoint, name: str) -> nn.Module:
         ArchitectureError: tensors that are missing, extra or mis-shaped; nothing was loaded.
     """
     expected = module_shapes(module)
-    trials = [(differences(expected, _shapes(checkpoint, prefix)), prefix) for prefix in _prefixes(checkpoint.prefix)]
-    found, prefix = min(trials, key=lambda trial: len(trial[0]))
+    trials = [(differences(expected, shapes_of(tensors)), tensors) for tensors in namings(checkpoint)]
+    found, tensors = min(trials, key=lambda trial: len(trial[0]))
     if found:
         noun = "tensor does" if len(found) == 1 else "tensors do"
         raise ArchitectureError(
             f"{checkpoint.path}: {len(found)} {noun} not fit {name}: {summary(found)}; "
             f"name the network they come from with --arch"
         )
-    module = module.to(torch.float32)
-    values = {
-        prefix + key: tensor.torch()
-        for key, tensor in checkpoint.tensors.items()
-        if not is_counter(key) or expected.get(prefix + key) == tensor.shape
-    }
-    fill(module, {key: value.float() if value.is_floating_point() else value for key, value in values.items()})
+    fill(
+        module.to(torch.float32),
+        {
+            key: tensor.torch().float() if tensor.is_floating else tensor.torch()
+            for key, tensor in tensors.items()
+            if not is_counter(key) or expected.get(key) == tensor.shape
+        },
+    )
     return nn.Module.eval(module)

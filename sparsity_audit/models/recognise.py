@@ -41,6 +41,7 @@ def read_zoo(name: str, shapes: Shapes) -> ZooMatch:
 
     Activations leave no trace in tensors: ReLU is assumed.
     """
+    shapes = {tensor: shape for tensor, shape in shapes.items() if 0 not in shape}
     if name in BLOCKS:
         return ZooMatch(
             name,
@@ -92,4 +93,4 @@ def _count(shapes: Shapes, pattern: str) -> int:
 def _size(shapes: Shapes, name: str, axis: int, default: int) -> int:
     """Return the size of one axis of a convolution or linear weight; ``default`` where it says nothing."""
     shape = shapes.get(name, ())
-    return (shape[axis] if axis < len(shape) else 0) or default
+    return shape[axis] if axis < len(shape) else default

@@ -69,7 +69,7 @@ def build_torchvision(name: str, in_channels: int, classes: int, *, auxiliary: b
         raise UsageError(f"unknown network 'torchvision:{name}'{did_you_mean(name, known)}")
     if in_channels != 3:
         raise UsageError(f"network 'torchvision:{name}' takes 3 input channels, not {in_channels}")
-    # GoogLeNet and Inception warn, and take long, unless told how to draw weights that nobody will use.
+    # Unless told so, GoogLeNet and Inception take long over weights of their own and warn that they will stop.
     more = {"init_weights": False, "aux_logits": auxiliary} if name in AUXILIARY else {}
     module: nn.Module = models.get_model(name, weights=None, num_classes=classes, **more)
     return module

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -49,5 +50,9 @@ def fill(module: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
 
     A skeleton takes the tensors over; a network with memory of its own gets copies, which keeps tied weights tied.
     """
-    bare = any(value.is_meta for value in nn.Module.state_dict(module).values() if isinstance(value, torch.Tensor))
-    nn.Module.load_state_dict(module, values, strict=False, assign=bare)
+    own = nn.Module.state_dict(module)
+    bare = any(value.is_meta for value in own.values() if isinstance(value, torch.Tensor))
+    # Modules turn away or rewrite what states no version of its layout; these names and shapes are the present ones.
+    versioned = OrderedDict(values)
+    versioned._metadata = own._metadata  # type: ignore[attr-defined]
+    nn.Module.load_state_dict(module, versioned, strict=False, assign=bare)

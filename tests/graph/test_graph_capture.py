@@ -126,7 +126,7 @@ def test_torch_and_generators_are_left_alone() -> None:
             torch.backends.cudnn.benchmark,
             torch.get_rng_state().tolist(),
             random.getstate(),
-            np.random.get_state()[1].tolist(),  # type: ignore[index, union-attr]  # noqa: NPY002
+            np.random.get_state()[1].tolist(),  # type: ignore[index, union-attr]
         ]
 
     net = Small()
@@ -164,7 +164,9 @@ def test_control_flow_on_values_is_refused_in_one_line() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 2, 2)])
 def test_wrong_images_are_named_by_their_shape(shape: tuple[int, int, int]) -> None:
-    with pytest.raises(GraphError, match=f"Small does not run on images of {shape[0]}×{shape[1]}×{shape[2]}") as failure:
+    with pytest.raises(
+        GraphError, match=f"Small does not run on images of {shape[0]}×{shape[1]}×{shape[2]}"
+    ) as failure:
         build_graph(Small(), shape)
     assert "\n" not in str(failure.value)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,15 @@ Save = Callable[..., Checkpoint]
 
 
 @pytest.fixture
-def save(tmp_path: Path) -> Save:
+def save(tmp_path: Path) -> Iterator[Save]:
     """Return a function that writes a state dict to a safetensors file and reads it back."""
+    path = tmp_path / "model.safetensors"
 
     def _save(state: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> Checkpoint:
-        path = tmp_path / "model.safetensors"
         write_safetensors(path, dict(state), metadata or {})
         return read_checkpoint(path)
 
-    return _save
+    yield _save
+    # pytest keeps the folders of three runs, and torchvision's weights are 5 GB of them.
+    with suppress(OSError):
+        path.unlink()

@@ -12,10 +12,24 @@ import torch
 from torchvision import models
 
 from sparsity_audit.models.index import INDEX, find_entry, load_index, match_torchvision
+from sparsity_audit.models.registry import build_torchvision
 from sparsity_audit.models.shapes import Shape
+from sparsity_audit.models.skeleton import build_skeleton, module_shapes
 
 ALL = models.list_models(module=models)
-META = [name for name in ALL if not name.startswith("regnet")]
+SOME = [
+    *("alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "inception_v3", "mnasnet0_5"),
+    *(
+        "mobilenet_v2",
+        "resnet18",
+        "shufflenet_v2_x0_5",
+        "squeezenet1_0",
+        "squeezenet1_1",
+        "swin_t",
+        "vgg11",
+        "vit_b_16",
+    ),
+]
 
 
 def shapes_of(name: str, classes: int, **more: object) -> dict[str, Shape]:
@@ -32,10 +46,18 @@ def test_the_index_holds_the_installed_torchvision() -> None:
 
 
 @pytest.mark.parametrize("classes", [1000, 10])
-@pytest.mark.parametrize("name", META)
-def test_every_model_is_found_alone_at_any_class_count(name: str, classes: int) -> None:
+@pytest.mark.parametrize("name", SOME)
+def test_a_model_is_found_alone_at_any_class_count(name: str, classes: int) -> None:
     (match,) = match_torchvision(shapes_of(name, classes))
     assert (match.name, match.classes) == (name, classes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
+def test_every_model_is_found_alone(name: str) -> None:
+    shapes = module_shapes(build_skeleton(lambda: build_torchvision(name, 3, 10)))
+    (match,) = match_torchvision(shapes)
+    assert (match.name, match.classes) == (name, 10)
 
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
@@ -107,10 +129,13 @@ def test_networks_that_renormalise_inside_get_the_outcome_from_outside(name: str
 
 def test_looking_up_is_fast_and_needs_neither_torch_nor_torchvision() -> None:
     shapes = shapes_of("efficientnet_v2_l", 10)
-    load_index.cache_clear()
-    start = time.perf_counter()
-    assert match_torchvision(shapes)
-    assert time.perf_counter() - start < 0.3
+    seconds = []
+    for _ in range(3):
+        load_index.cache_clear()
+        start = time.process_time()  # not the wall clock: other work on the machine must not fail this
+        assert match_torchvision(shapes)
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 0.3
     code = "import sys, sparsity_audit.models.index as i; i.load_index(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -158,7 +158,7 @@ def test_torchvision_by_name() -> None:
 @pytest.mark.parametrize(
     ("spec", "channels", "message"),
     [
-        (NetworkSpec(name="resnet2O"), 3, "did you mean 'resnet20'"),
+        (NetworkSpec(name="basicnett"), 3, "did you mean 'basicnet'"),
         (NetworkSpec(name="torchvision:resnet19"), 3, "did you mean 'resnet1"),
         (NetworkSpec(name="torchvision:fcn_resnet50"), 3, "unknown network"),
         (NetworkSpec(name="torchvision:resnet18"), 1, "3 input channels, not 1"),
