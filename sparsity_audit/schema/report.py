@@ -130,7 +130,7 @@ class LayerReport(Strict):
     """Largest activation over corpus and plane."""
     minimum: list[float | None] | None
     nonfinite_images: int | None
-    """Images on which any of its activations was NaN or infinite."""
+    """Images on which its worst filter had a NaN or an infinity in the plane."""
 
 
 class NormReport(Strict):

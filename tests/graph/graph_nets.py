@@ -100,6 +100,8 @@ STEPS: dict[str, Steps] = {
         [conv, norm, _fn(lambda x: F.max_pool2d(x, 2, return_indices=True)[0]), nn.ReLU], 3, True
     ),
     "pooled-later": Steps([conv, norm, nn.ReLU, lambda: nn.AvgPool2d(2)], 2, True),
+    "norm-then-pool": Steps([conv, norm, lambda: nn.MaxPool2d(2)], 1, False),
+    "no-norm-pool": Steps([lambda: conv(bias=True), nn.ReLU, lambda: nn.AvgPool2d(4)], 1, True),
     "two-norms": Steps([conv, norm, norm, nn.ReLU], 1, False),
     "no-affine": Steps([conv, lambda: nn.BatchNorm2d(FILTERS, affine=False), nn.ReLU], 2, True),
     "group-norm": Steps([conv, lambda: nn.GroupNorm(2, FILTERS), nn.ReLU], 2, True),
@@ -128,4 +130,22 @@ class InARow(nn.Sequential):
                 found["0"] = Measured(x.clone(), self.plan.fires)
             elif place and isinstance(step, nn.Conv2d):
                 found[str(place)] = Measured(x.clone(), False)
+        return found
+
+
+class AllRows(nn.Module):
+    """Every entry of ``STEPS`` side by side on the same images: one capture for all of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.ModuleDict({name: InARow(name) for name in STEPS})
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [row(x) for row in self.rows.values()]
+
+    def measured(self, x: Tensor) -> dict[str, Measured]:
+        found = {}
+        for name, row in self.rows.items():
+            assert isinstance(row, InARow)
+            found |= {f"rows.{name}.{key}": measured for key, measured in row.measured(x).items()}
         return found

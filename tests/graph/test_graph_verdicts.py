@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from graph_joined_nets import JOINED, CalledTwice, FixedBatch, Folded
-from graph_nets import SHAPE, STEPS, InARow, Measured, images, plant
+from graph_nets import SHAPE, STEPS, AllRows, Measured, images, plant
 from torch import Tensor, nn
 
-from sparsity_audit.graph.feature_graph import FeatureGraph, build_graph
+from sparsity_audit.graph.feature_graph import FeatureGraph, FeatureLayer, build_graph
 from sparsity_audit.graph.instrument import observe
 from sparsity_audit.stats.feature_stats import FeatureStats
 
@@ -21,11 +21,21 @@ BATCHES = (29, 8, 1)
 
 
 @functools.cache
-def chain(name: str) -> tuple[InARow, FeatureGraph]:
+def rows() -> tuple[FeatureGraph, dict[str, Measured]]:
     torch.manual_seed(1)
-    net = InARow(name)
+    net = AllRows()
     plant(net)
-    return net, build_graph(net, SHAPE)
+    with torch.no_grad():
+        return build_graph(net, SHAPE), net.measured(images(COUNT))
+
+
+@functools.cache
+def rows_statistics(batch: int) -> FeatureStats:
+    return statistics(rows()[0], images(COUNT), batch)
+
+
+def layers_of(name: str) -> list[FeatureLayer]:
+    return [layer for layer in rows()[0].layers if layer.key.startswith(f"rows.{name}.")]
 
 
 def statistics(graph: FeatureGraph, inputs: Tensor, batch: int) -> FeatureStats:
@@ -45,7 +55,12 @@ def oracle(measured: Measured) -> dict[str, np.ndarray]:
     values = values.reshape(*values.shape[:2], -1)
     peak, spread = np.abs(values).max((0, 2)), values.max((0, 2)) - values.min((0, 2))
     inactive = peak <= 1e-12
-    found = {"inactive": inactive, "constant": (spread <= 1e-6) & ~inactive}
+    found = {
+        "inactive": inactive,
+        "constant": (spread <= 1e-6) & ~inactive,
+        "maximum": values.max((0, 2)),
+        "minimum": values.min((0, 2)),
+    }
     if measured.fires:
         pooled = values.max(2).clip(min=0)
         top = pooled.max(0)
@@ -63,8 +78,10 @@ def assert_verdicts(net: nn.Module, inputs: Tensor, graph: FeatureGraph, batch: 
     assert {layer.key: layer.filters for layer in graph.layers} == {
         key: measured.activation.shape[1] for key, measured in expected.items()
     }
-    stats = statistics(graph, inputs, batch)
-    assert stats.images == len(inputs)
+    assert_layers(statistics(graph, inputs, batch), list(graph.layers), expected)
+
+
+def assert_layers(stats: FeatureStats, layers: list[FeatureLayer], expected: dict[str, Measured]) -> None:
     universality = stats.universality()
     assert universality is not None
     found = {
@@ -73,17 +90,24 @@ def assert_verdicts(net: nn.Module, inputs: Tensor, graph: FeatureGraph, batch: 
         "universality": universality,
         "firing": stats.firing_rate(),
     }
-    for layer in graph.layers:
-        assert layer.fires == expected[layer.key].fires, layer.key
-        for name, wanted in oracle(expected[layer.key]).items():
-            np.testing.assert_array_equal(found[name][layer.span], wanted, err_msg=f"{layer.key}: {name}")
+    for layer in layers:
+        measured = expected[layer.key]
+        assert layer.fires == measured.fires, layer.key
+        assert stats.images == len(measured.activation)
+        wanted = oracle(measured)
+        # Values by batch differ in the last bit; verdicts must not.
+        np.testing.assert_allclose(stats.maximum[layer.span], wanted.pop("maximum"), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(stats.minimum[layer.span], wanted.pop("minimum"), rtol=1e-4, atol=1e-6)
+        for name, values in wanted.items():
+            np.testing.assert_array_equal(found[name][layer.span], values, err_msg=f"{layer.key}: {name}")
 
 
 @pytest.mark.parametrize("name", STEPS)
 def test_convolution_and_what_follows(name: str) -> None:
-    net, graph = chain(name)
+    expected = {key: measured for key, measured in rows()[1].items() if key.startswith(f"rows.{name}.")}
+    assert {layer.key for layer in layers_of(name)} == set(expected)
     for batch in BATCHES:
-        assert_verdicts(net, images(COUNT), graph, batch)
+        assert_layers(rows_statistics(batch), layers_of(name), expected)
 
 
 @pytest.mark.parametrize("name", JOINED)
@@ -97,11 +121,12 @@ def test_filters_that_meet(name: str) -> None:
 
 
 def test_planted_filters_are_what_they_were_planted_as() -> None:
-    stats = statistics(chain("functional-relu")[1], images(COUNT), 8)
+    stats, [layer] = rows_statistics(8), layers_of("functional-relu")
     universality = stats.universality()
     assert universality is not None
-    assert np.flatnonzero(stats.inactive()).tolist() == [0, 2, 3]
-    assert np.flatnonzero(stats.constant(1e-6)).tolist() == [1]
+    universality = universality[layer.span]
+    assert np.flatnonzero(stats.inactive()[layer.span]).tolist() == [0, 2, 3]
+    assert np.flatnonzero(stats.constant(1e-6)[layer.span]).tolist() == [1]
     assert universality[[0, 1, 3, 4, 6]].tolist() == [0, 1, 0, 1, 1]
     assert 0 < universality[5] < 1
 
@@ -177,8 +202,9 @@ def test_second_call_has_a_key_of_its_own() -> None:
     ],
 )
 def test_names_of_norm_and_nonlinearity(name: str, expected: tuple[str | None, ...]) -> None:
-    layer = chain(name)[1].layers[0]
-    assert (layer.nonlinearity, layer.norm_kind, layer.gamma, layer.beta) == expected
+    layer = layers_of(name)[0]
+    paths = [path and path.removeprefix(f"rows.{name}.") for path in (layer.gamma, layer.beta)]
+    assert (layer.nonlinearity, layer.norm_kind, *paths) == expected
 
 
 def test_folded_rows_count_for_one_image() -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsity_audit.engine.describe_graph import describe_graph
-from sparsity_audit.engine.findings import Findings
+from sparsity_audit.engine.findings import Findings, gamma_inactive
 from sparsity_audit.errors import ConfigError
 from sparsity_audit.graph.feature_graph import FeatureGraph, build_graph
 from sparsity_audit.graph.instrument import observe
@@ -158,6 +158,14 @@ def test_dead_fraction(args: dict[str, str | float], dead: list[int]) -> None:
     assert found.n == (None if args.get("criterion") == "scale" else IMAGES)
     bound = None if args.get("criterion") == "scale" else 3 / IMAGES
     assert found.evidence.get("firing_rate_bound") == bound
+
+
+def test_threshold_on_gamma_is_strict_and_nan_is_not_small() -> None:
+    gamma = [1e-3, -1e-3, 9.99e-4, -9.99e-4, 0.0, float("nan")]
+    assert gamma_inactive(np.array(gamma)).tolist() == [False, False, True, True, True, False]
+    findings = found_for()
+    layer = findings.layers[0].model_copy(update={"gamma": [*gamma[:5], None]})
+    assert take("dead_fraction", model_of(findings), layer, criterion="scale").evidence["indices"] == [2, 3, 4]
 
 
 def test_what_was_not_decided_has_a_reason_and_no_value() -> None:

@@ -155,11 +155,12 @@ def test_filters_that_do_not_fire_keep_the_columns_apart() -> None:
 
 def test_only_positive_responses_fire() -> None:
     """A leaky filter that is never positive has no universality, and isn't inactive either."""
-    high = np.tile(np.array([-0.01, 0.0, 1e-12, 1.1e-12, 1, 1], np.float32), (4, 1))
+    high = np.tile(np.array([-0.01, -0.5, 1e-12, 1.1e-12, 1, 1], np.float32), (4, 1))
+    high[2, 1] = 1  # on the other images, half as far below 0: no response
     low = np.tile(np.array([-3, -3, -3, 0, 0, 0], np.float32), (4, 1))
     stats = stats_of((high, low))
-    assert stats.firing_rate()[:4].tolist() == [0, 0, 0, 1]
-    assert stats.universality()[:4].tolist() == [0, 0, 0, 1]  # type: ignore[index]
+    assert stats.firing_rate()[:4].tolist() == [0, 0.25, 0, 1]
+    assert stats.universality()[:4].tolist() == [0, 0.25, 0, 1]  # type: ignore[index]
     assert not stats.inactive().any()
 
 
