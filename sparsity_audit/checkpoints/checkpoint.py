@@ -1,4 +1,4 @@
-"""A weight file, whatever its container: named tensors, what lay beside them, and an identity."""
+"""A weight file or folder, whatever its container: named tensors, what lay beside them, and an identity."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from sparsity_audit.checkpoints.folder import INDEX_SUFFIX, find_weights, read_config, read_shards
 from sparsity_audit.checkpoints.safetensors_io import MAX_HEADER_BYTES, read_safetensors
 from sparsity_audit.checkpoints.tensor import Tensor
 from sparsity_audit.checkpoints.torch_io import StateDict, read_torch
@@ -17,7 +18,7 @@ from sparsity_audit.errors import CheckpointError
 
 Container = Literal["safetensors", "torch"]
 
-TORCH_SUFFIXES = (".pt", ".pth", ".th", ".bin")
+TORCH_SUFFIXES = (".pt", ".pth", ".th", ".bin", ".ckpt")
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
 """What wrappers (DataParallel, torch.compile, Lightning, ...) put before every name."""
@@ -27,7 +28,7 @@ _HEAD_BYTES = 512
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The weights of one file; nothing here depends on the container but ``container`` and ``nested``."""
+    """The weights of one file or folder; nothing here depends on the container but ``container`` and ``nested``."""
 
     path: Path
     tensors: dict[str, Tensor]
@@ -41,6 +42,8 @@ class Checkpoint:
     """What every name began with, and was stripped (``"module."``)."""
     ignored: tuple[str, ...] = ()
     """Dotted keys of the entries beside the weights that were not read (``"epoch"``, ``"optimizer"``)."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """A folder's ``config.json``, as Hugging Face and timm write it; empty for a file."""
 
     @cached_property
     def sha256(self) -> str:
@@ -59,25 +62,37 @@ class Checkpoint:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a weight file without running anything in it; its content decides what it is, then its suffix.
 
-    Reads safetensors (mapped, not loaded, and without torch) and what ``torch.save`` wrote, zip or legacy.
+    Reads safetensors (mapped, not loaded, and without torch) and what ``torch.save`` wrote, zip or legacy; of a
+    folder, its ``model.safetensors``, the shards that ``model.safetensors.index.json`` names, or
+    ``pytorch_model.bin``, and its ``config.json``.
 
     Raises:
         UntrustedCodeError: loading the file would run code: pickled modules, TorchScript, export archives.
-        CheckpointError: absent, unreadable, damaged, not a weight file, or without tensors.
+        CheckpointError: absent, unreadable, damaged, not a weight file or folder, or without tensors.
     """
     path = Path(path)
-    container = _container(path, _head(path))
-    if container == "safetensors":
-        contents, metadata = read_safetensors(path)
-        found = StateDict(contents, nested=None, ignored=())
-    else:
-        found, metadata = read_torch(path), {}
+    config: dict[str, Any] = {}
+    weights = path
+    if path.is_dir():
+        weights, config = find_weights(path), read_config(path)
+    container, found, metadata = _read(weights)
     if not found.tensors:
         raise CheckpointError(f"{path}: holds no tensors")
     prefix = shared_prefix(found.tensors)
     renamed = [replace(tensor, name=name.removeprefix(prefix)) for name, tensor in found.tensors.items()]
     tensors = {tensor.name: tensor for tensor in renamed}
-    return Checkpoint(path, tensors, container, metadata, found.nested, prefix, found.ignored)
+    return Checkpoint(path, tensors, container, metadata, found.nested, prefix, found.ignored, config)
+
+
+def _read(path: Path) -> tuple[Container, StateDict, dict[str, str]]:
+    if path.name.endswith(INDEX_SUFFIX):
+        contents, metadata = read_shards(path)
+        return "safetensors", StateDict(contents, nested=None, ignored=()), metadata
+    container = _container(path, _head(path))
+    if container == "torch":
+        return container, read_torch(path), {}
+    contents, metadata = read_safetensors(path)
+    return container, StateDict(contents, nested=None, ignored=()), metadata
 
 
 def shared_prefix(names: Collection[str]) -> str:
@@ -97,8 +112,6 @@ def shared_prefix(names: Collection[str]) -> str:
 
 def _head(path: Path) -> bytes:
     try:
-        if path.is_dir():
-            raise CheckpointError(f"{path}: is a directory; name a weight file in it")
         if path.exists() and not path.is_file():
             raise CheckpointError(f"{path}: not a regular file; copy the weights into one")
         with path.open("rb") as file:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sparsity_audit.checkpoints.plain_data import STAND_INS
 from sparsity_audit.checkpoints.tensor import FORMATS, Tensor
 from sparsity_audit.errors import CheckpointError, UntrustedCodeError
 
@@ -59,6 +60,8 @@ class StateDict(NamedTuple):
 def read_torch(path: Path) -> StateDict:
     """Read a state dict with ``torch.load(weights_only=True, map_location="cpu")``.
 
+    Plain data of other libraries beside the weights (numpy scalars, paths, ``argparse.Namespace``) are read as nothing.
+
     Raises:
         UntrustedCodeError: the file needs code to be loaded; the class or function is named.
         CheckpointError: damaged, no dict of tensors, or a tensor that is not dense, plain and of a known dtype.
@@ -106,7 +109,7 @@ def _load(path: Path, is_zip: bool) -> Any:
     import torch
 
     # An open file, since torch reads a *path* that ends in .safetensors by its suffix alone.
-    with path.open("rb") as file, warnings.catch_warnings():
+    with path.open("rb") as file, warnings.catch_warnings(), torch.serialization.safe_globals(list(STAND_INS)):
         # About pickle protocols and typed storages: nothing the user could act on.
         warnings.simplefilter("ignore")
         try:

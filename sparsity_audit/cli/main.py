@@ -61,12 +61,12 @@ def exit_code(arguments: list[str]) -> int:
     except SparsityAuditError as failure:
         return _complain(str(failure), failure.exit_code)
     except typer.Exit as leave:
-        return leave.exit_code
+        return int(leave.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         return _complain("interrupted; nothing was written", ExitCode.INTERRUPTED)
     except BrokenPipeError:  # `sparsity-audit … | head`: the reader has seen enough
         silence_stdout()
-        return ExitCode.PASSED
+        return int(ExitCode.PASSED)
     except SystemExit as leave:  # a python: factory that calls sys.exit() must not choose our exit code
         return _complain(f"a module that was imported ended the program (exit {leave.code})", ExitCode.USAGE)
     except Exception as failure:
@@ -76,7 +76,7 @@ def exit_code(arguments: list[str]) -> int:
     # With standalone_mode=False a Ctrl-C inside typer comes back as the value 130, not as an exception.
     if result == 130:
         return _complain("interrupted; nothing was written", ExitCode.INTERRUPTED)
-    return int(result) if isinstance(result, int) else ExitCode.PASSED
+    return int(result) if isinstance(result, int) else int(ExitCode.PASSED)
 
 
 def _complain(message: str, code: ExitCode) -> int:

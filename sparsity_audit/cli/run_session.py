@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsity_audit.cli.configuration import load_configuration
@@ -109,6 +110,14 @@ def _selected(session: Session, subject: Subject) -> list[tuple[Rule, str | None
     return [(rule, key) for rule, key in collected if session.keep is None or session.keep(rule, key)]
 
 
+def _needs_torch(config: AuditConfig) -> bool:
+    """Tell whether torch will be imported anyway: for a graph, or for a container other than safetensors."""
+    if config.data is not None or config.arch is not None:
+        return True
+    paths = [Path(model) for model in config.models]
+    return any(path.is_file() and path.suffix != ".safetensors" for path in paths)
+
+
 def _say(text: str) -> None:
     """Print to a reader who may have left (``… | head``): the audit and its exit code do not depend on one."""
     try:
@@ -136,7 +145,7 @@ class Printer(Listener):
     def head(self, config: AuditConfig, config_file: str | None) -> None:
         """Print what the session runs on."""
         if self.verbosity >= 0:
-            if config.data is not None or config.arch is not None:
+            if _needs_torch(config):
                 import torch  # noqa: F401  # so that the header can name its version
             _say(terminal.session_head(tool_info(config.device), config_file, colour=self.colour, width=self.width))
 

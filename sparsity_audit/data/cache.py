@@ -65,6 +65,7 @@ def decoded(source: Source, progress: Progress | None = None) -> Arrays:
 def _entry_name(source: Source) -> str:
     stats = [(str(path.resolve()), path.stat()) for path in source.files]
     identity = [FORMAT_VERSION, *((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)]
+    identity += [source.variant] if source.variant else []
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:24]
     return f"{source.name}-{source.split}-{key}"
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,14 +19,35 @@ Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
 
+class LazyImages(ABC):
+    """Images that are decoded when a pass asks for them: what a corpus too large for an array holds."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int, int]:
+        """Images, height, width, channels."""
+
+    @abstractmethod
+    def batches(self, batch_size: int) -> Generator[Pixels]:
+        """Yield uint8 [B, H, W, C] in stored order; see ``Corpus.batches``."""
+
+    @abstractmethod
+    def take(self, indices: npt.NDArray[np.int64]) -> LazyImages:
+        """Return the images at ``indices``, which rise, without decoding one."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Return what stands for ``corpus_digest`` without decoding: names, sizes and labels, hashed."""
+
+
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Images and labels of one split, never augmented; both arrays may be read-only."""
+    """Images and labels of one split, never augmented; arrays may be read-only."""
 
     name: str
-    """``digits``, ``cifar10`` or ``cifar100``, whatever folder the images came from."""
+    """Such as ``digits`` or ``cifar10``, whatever folder the images came from; else the folder's kind and name."""
     split: Split
-    images: Pixels
+    images: Pixels | LazyImages
     """uint8 [N, H, W, C]; a memory map where the images come from the cache."""
     labels: Labels
     """int64 [N]; indices into ``class_names``."""
@@ -34,7 +57,7 @@ class Corpus:
     pixel_scale: float
     """The pixel value that stands for 1.0."""
     sha256: str
-    """``corpus_digest`` of the images and labels held here: after ``sample``, of the sample."""
+    """``corpus_digest`` of the images and labels held here, after ``sample`` of the sample; or ``LazyImages.digest``."""
     available: int
     """Images in the whole split; more than ``len(self)`` after ``sample``."""
     seed: int | None = None
@@ -96,20 +119,45 @@ class Corpus:
         Raises:
             ValueError: ``limit`` is below 1.
         """
-        if limit is None or limit >= len(self):
+        indices = drawn(len(self), limit, seed)
+        if indices is None:
             return self
-        if limit < 1:
-            raise ValueError(f"a sample needs at least 1 image, not {limit}")
-        # RandomState: the only generator of numpy whose stream is frozen across versions (NEP 19).
-        order = np.random.RandomState(seed % 2**32).permutation(len(self))
-        indices = np.sort(order[:limit])
-        images, labels = self.images[indices], self.labels[indices]
+        labels = self.labels[indices]
+        if isinstance(self.images, LazyImages):
+            taken = self.images.take(indices)
+            return replace(self, images=taken, labels=labels, sha256=taken.digest(), seed=seed)
+        images = self.images[indices]
         return replace(self, images=images, labels=labels, sha256=corpus_digest(images, labels), seed=seed)
 
     def batches(self, batch_size: int) -> Iterator[tuple[Pixels, Labels]]:
-        """Yield (uint8 [B, H, W, C], int64 [B]) in stored order, as views; the last one may be shorter."""
-        for start in range(0, len(self), batch_size):
+        """Yield (uint8 [B, H, W, C], int64 [B]) in stored order, as views of an array; the last may be shorter.
+
+        Raises:
+            DataError: images that are decoded on the way, and bad.
+        """
+        starts = range(0, len(self), batch_size)
+        if isinstance(self.images, LazyImages):
+            with closing(self.images.batches(batch_size)) as decoded:
+                for start in starts:  # no name for the images: a batch that the consumer let go must be free
+                    yield next(decoded), self.labels[start : start + batch_size]
+            return
+        for start in starts:
             yield self.images[start : start + batch_size], self.labels[start : start + batch_size]
+
+
+def drawn(count: int, limit: int | None, seed: int) -> npt.NDArray[np.int64] | None:
+    """Return ``limit`` of ``count`` indices, drawn without replacement and sorted; None where that is all.
+
+    Raises:
+        ValueError: ``limit`` is below 1.
+    """
+    if limit is None or limit >= count:
+        return None
+    if limit < 1:
+        raise ValueError(f"a sample needs at least 1 image, not {limit}")
+    # RandomState: the only generator of numpy whose stream is frozen across versions (NEP 19).
+    order = np.random.RandomState(seed % 2**32).permutation(count)
+    return np.sort(order[:limit])
 
 
 def corpus_digest(images: Pixels, labels: Labels) -> str:

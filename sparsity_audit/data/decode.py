@@ -19,25 +19,25 @@ FORMATS = ("PNG", "WEBP")
 
 @dataclass
 class Faults:
-    """What is wrong with a table: for each kind how many rows, and where the first one is."""
+    """What is wrong with images: for each kind how many, and where the first one is."""
 
-    rows: int
-    """Rows in the table."""
+    total: int
+    """Images looked at."""
     counts: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
 
-    def add(self, kind: str, rows: Rows, offset: int, detail: str) -> None:
-        """Count one faulty row; ``kind`` continues the sentence "n of m images …"."""
+    def add(self, kind: str, where: str, detail: str) -> None:
+        """Count one fault; ``kind`` continues the sentence "n of m …"."""
         self.counts[kind] += 1
-        self.first.setdefault(kind, f"row {rows.first + offset} (from 0) of {rows.file}: {detail}")
+        self.first.setdefault(kind, f"{where}: {detail}")
 
-    def check(self) -> None:
+    def check(self, remedy: str) -> None:
         """Raise a DataError that names every kind found, if any was."""
         parts = [
-            f"{count} of {self.rows} {kind}, the first in {self.first[kind]}" for kind, count in self.counts.items()
+            f"{count} of {self.total} {kind}, the first in {self.first[kind]}" for kind, count in self.counts.items()
         ]
         if parts:
-            raise DataError(f"{'; '.join(parts)}; download the data set again")
+            raise DataError(f"{'; '.join(parts)}; {remedy}")
 
 
 def decode_table(table: Table, shape: tuple[int, int, int], classes: int) -> Iterator[tuple[Pixels, Labels]]:
@@ -60,9 +60,9 @@ def decode_table(table: Table, shape: tuple[int, int, int], classes: int) -> Ite
         for offset, encoded in enumerate(rows.images):
             _decode_into(images[offset], encoded, rows, offset, faults)
         for wrong in np.flatnonzero((rows.labels < 0) | (rows.labels >= classes)):
-            faults.add(f"labels are not in 0–{classes - 1}", rows, int(wrong), str(rows.labels[wrong]))
+            faults.add(f"labels are not in 0–{classes - 1}", rows.where(int(wrong)), str(rows.labels[wrong]))
         yield images, rows.labels
-    faults.check()
+    faults.check("download the data set again")
 
 
 def _decode_into(target: Pixels, encoded: bytes | None, rows: Rows, offset: int, faults: Faults) -> None:
@@ -76,9 +76,9 @@ def _decode_into(target: Pixels, encoded: bytes | None, rows: Rows, offset: int,
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
             if image.size != (width, height):
                 found = f"{image.size[0]}×{image.size[1]}"
-                faults.add(f"images are not {width}×{height}", rows, offset, found)
+                faults.add(f"images are not {width}×{height}", rows.where(offset), found)
                 return
             target[:] = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     except Exception as error:  # the codecs raise OSError, SyntaxError, struct.error, …: all mean a corrupt image
         unreadable = type(error).__name__ == "UnidentifiedImageError"  # its own text is an object's address
-        faults.add("images are corrupt", rows, offset, "neither PNG nor WebP" if unreadable else str(error))
+        faults.add("images are corrupt", rows.where(offset), "neither PNG nor WebP" if unreadable else str(error))

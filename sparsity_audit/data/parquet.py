@@ -49,10 +49,14 @@ class Rows:
     labels: Labels
     """int64 [b]; -1 where a row has no label."""
 
+    def where(self, offset: int) -> str:
+        """Return the words that name one of the rows to the user."""
+        return f"row {self.first + offset} (from 0) of {self.file}"
+
 
 def has_shards(folder: Path) -> bool:
     """Return whether the folder itself holds the parquet files of any split."""
-    return any(_shards(folder, split) for split in ("train", "test"))
+    return any(split_shards(folder, split) for split in ("train", "test"))
 
 
 def find_parquet(folder: Path) -> Path | None:
@@ -76,10 +80,10 @@ def open_table(folder: Path, split: Split) -> Table:
     Raises:
         DataError: the split is absent or incomplete, empty, not parquet, or lacks the columns needed.
     """
-    files = _complete(folder, split)
+    files = completesplit_shards(folder, split)
     schemas, rows = [], 0
     for file in files:
-        with _opened(file) as parquet:
+        with opened(file) as parquet:
             schemas.append(parquet.schema_arrow)
             rows += parquet.metadata.num_rows
     columns = [_columns(file, schema) for file, schema in zip(files, schemas, strict=True)]
@@ -89,7 +93,7 @@ def open_table(folder: Path, split: Split) -> Table:
     if rows == 0:
         raise DataError(f"{folder}: the {split} split is empty (0 rows in {len(files)} file(s)); download it again")
     image, label = columns[0]
-    names = _names_beside(folder) or _names_in_schema(schemas[0], label)
+    names = names_beside(folder) or _names_in_schema(schemas[0], label)
     return Table(files, image, label, rows, names)
 
 
@@ -103,7 +107,7 @@ def read_rows(table: Table) -> Iterator[Rows]:
 
     for file in table.files:
         first = 0
-        with _opened(file) as parquet:
+        with opened(file) as parquet:
             columns = [table.image_column, table.label_column]
             for batch in parquet.iter_batches(batch_size=ROWS_AT_ONCE, columns=columns):
                 images = pc.struct_field(batch.column(table.image_column), "bytes").to_pylist()
@@ -113,13 +117,14 @@ def read_rows(table: Table) -> Iterator[Rows]:
                 first += len(images)
 
 
-def _shards(folder: Path, split: str) -> list[Path]:
+def split_shards(folder: Path, split: str) -> list[Path]:
+    """Return the files ``split-*.parquet``, sorted."""
     return [path for path in sorted(folder.glob(f"{split}-*.parquet")) if path.is_file()]
 
 
-def _complete(folder: Path, split: Split) -> tuple[Path, ...]:
+def completesplit_shards(folder: Path, split: Split) -> tuple[Path, ...]:
     """Return the split's shards in order; half of a data set must not pass for the whole."""
-    files = _shards(folder, split)
+    files = split_shards(folder, split)
     if not files:
         others = ", ".join(path.name for path in sorted(folder.glob("*.parquet"))) or "none"
         raise DataError(f"{folder} has no {split} split: no {split}-*.parquet (parquet files there: {others})")
@@ -136,7 +141,7 @@ def _complete(folder: Path, split: Split) -> tuple[Path, ...]:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[pq.ParquetFile]:
+def opened(file: Path) -> Iterator[pq.ParquetFile]:
     """Open a shard; whatever pyarrow finds wrong in it, then or while it is read, is a DataError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -188,7 +193,12 @@ def _columns(file: Path, schema: pa.Schema) -> tuple[str, str]:
     return image, label
 
 
-def _names_beside(folder: Path) -> tuple[str, ...] | None:
+def names_beside(folder: Path) -> tuple[str, ...] | None:
+    """Return the lines of ``classes.txt``; None where there is none.
+
+    Raises:
+        DataError: it is no text.
+    """
     file = folder / "classes.txt"
     if not file.is_file():
         return None

@@ -34,3 +34,5 @@ class Source:
     files: tuple[Path, ...]
     """Everything the decoded arrays depend on: when one of them changes, the cached arrays are stale."""
     decode: Callable[[], Decoding]
+    variant: str = ""
+    """What else the decoded arrays depend on, where ``files`` does not say it."""

@@ -19,6 +19,7 @@ from sparsity_audit.thresholds import CONSTANT_TOLERANCE
 
 State = Mapping[str, torch.Tensor]
 Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def describe_graph(graph: FeatureGraph, state: State, stats: FeatureStats | None
     ledger = Ledger(graph.layers)
     lost = {criterion: ledger.lost(dead) for criterion, dead in verdicts.by.items()}
     params, macs = ledger.params, ledger.macs
-    universality = None if stats is None else stats.universality()
+    shares = None if stats is None else stats.universality_range()
     layers = [
         _layer(
             layer,
@@ -69,7 +70,7 @@ def describe_graph(graph: FeatureGraph, state: State, stats: FeatureStats | None
             (params[place], macs[place]),
             _values(state, layer.gamma),
             _values(state, layer.beta),
-            _activations(layer, stats, universality),
+            _activations(layer, stats, shares),
         )
         for place, layer in enumerate(graph.layers)
     ]
@@ -90,8 +91,8 @@ def _layer(
     verdicts: Verdicts,
     lost: dict[Criterion, Lost],
     size: tuple[int, int],
-    gamma: NDArray[np.float64] | None,
-    beta: NDArray[np.float64] | None,
+    gamma: Floats | None,
+    beta: Floats | None,
     activations: dict[str, object],
 ) -> LayerReport:
     seen = "activation" in verdicts.by
@@ -116,11 +117,11 @@ def _layer(
 
 
 def _activations(
-    layer: FeatureLayer, stats: FeatureStats | None, universality: NDArray[np.float64] | None
+    layer: FeatureLayer, stats: FeatureStats | None, universality: tuple[Floats, Floats] | None
 ) -> dict[str, object]:
     """Return the fields of a layer that a corpus fills; all None without one."""
-    fields = ("selectivity", "universality", "firing_rate", "maximum", "minimum", "nonfinite_images")
-    found: dict[str, object] = dict.fromkeys(fields)
+    fields = "selectivity universality universality_bound firing_rate maximum minimum nonfinite_images"
+    found: dict[str, object] = dict.fromkeys(fields.split())
     if stats is None:
         return found
     # Extrema that leave NaN out decide nothing: a filter that is 0 on the other images isn't silent.
@@ -132,9 +133,10 @@ def _activations(
         return found
     found["firing_rate"] = stats.firing_rate()[layer.span].tolist()
     if universality is not None:
-        own = universality[layer.span]
+        least, most = (share[layer.span] for share in universality)
+        own = (least + most) / 2
         active = decided & ~stats.inactive()[layer.span]
-        found["universality"] = own.tolist()
+        found["universality"], found["universality_bound"] = own.tolist(), ((most - least) / 2).tolist()
         found["selectivity"] = float(1 - own[active].mean()) if active.any() else None
     return found
 
@@ -180,7 +182,7 @@ def _norm(norm: LooseNorm, state: State) -> NormReport:
     )
 
 
-def _values(state: State, path: str | None) -> NDArray[np.float64] | None:
+def _values(state: State, path: str | None) -> Floats | None:
     return None if path is None else state[path].detach().cpu().double().numpy()
 
 

@@ -12,10 +12,13 @@ from sparsity_audit.engine.findings import Findings, constant_candidates, finite
 from sparsity_audit.schema.base import Criterion
 from sparsity_audit.schema.report import Coverage, LayerReport, Lost, SkippedLayer, Totals
 
+NO_NORM = "scale: names pair no normalisation with this convolution; activation: no data"
+
 
 def describe_weights(checkpoint: Checkpoint) -> Findings:
     """Return the report's view of every normalisation of a file; none where it holds no convolution."""
-    norms = find_norms(checkpoint.tensors) if conv_layers(checkpoint.tensors) else []
+    convs = conv_layers(checkpoint.tensors)
+    norms = find_norms(checkpoint.tensors) if convs else []
     layers = [_layer(norm) for norm in norms]
     dead = sum(len(layer.scale or []) for layer in layers)
     skipped = [
@@ -24,6 +27,8 @@ def describe_weights(checkpoint: Checkpoint) -> Findings:
         if layer.scale is None
     ]
     skipped += [SkippedLayer(layer=norm.path, reason=norm.reason) for norm in find_unnormed(checkpoint.tensors)]
+    paired = {norm.conv for norm in norms}
+    skipped += [SkippedLayer(layer=conv, reason=NO_NORM) for conv in convs if conv not in paired]
     totals = Totals(
         layers=len(layers),
         filters=sum(layer.filters for layer in layers),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sparsity_audit.engine.corpora import Corpora, Progress, corpus_info, normalisation_for
@@ -75,8 +76,9 @@ def _with_data(
     from sparsity_audit.engine.describe_graph import describe_graph
 
     normalisation = normalisation_for(config, subject, corpus)
-    stats, error = _measure(known, config, corpora, corpus, normalisation, progress)
+    stats, error, notes = _measure(known, config, corpora, corpus, normalisation, progress)
     findings = describe_graph(known.graph, known.state, stats)
+    findings = replace(findings, notes=[*findings.notes, *notes])
     return _report(subject, findings, corpus_info(corpus), normalisation, error)
 
 
@@ -87,36 +89,29 @@ def _measure(
     corpus: Corpus,
     normalisation: NormalisationInfo,
     progress: Progress | None,
-) -> tuple[FeatureStats, ErrorInfo | None]:
-    """Run the corpus through the observed model; the error comes from the same pass where the splits agree."""
-    import numpy as np
+) -> tuple[FeatureStats, ErrorInfo | None, list[str]]:
+    """Run the corpus through the model; return its statistics, the error, and what the reader should know."""
+    from sparsity_audit.stats.collect import Normaliser
+    from sparsity_audit.stats.passes import CorpusPass
 
-    from sparsity_audit.graph.instrument import observe
-    from sparsity_audit.stats.collect import Normaliser, collect_stats, measure_error
-
-    observed = observe(known.graph, config.device)
-    normalise = Normaliser(normalisation, config.device)
-    fires = np.zeros(known.graph.filters, bool)
-    for layer in known.graph.layers:
-        fires[layer.span] = layer.fires
-    pooled_bytes = len(corpus) * int(fires.sum()) * 4
-    stats, counted = collect_stats(
-        observed,
-        corpus,
-        normalise,
-        fires,
-        batch_size=config.batch_size,
-        keep_pooled=pooled_bytes <= config.memory_budget * GIB,
-        progress=_labelled(progress, f"{corpus.name} {corpus.split}: statistics"),
+    firing = sum(layer.filters for layer in known.graph.layers if layer.fires)
+    run = CorpusPass(
+        known.graph,
+        Normaliser(normalisation, config.device),
+        config.batch_size,
+        config.device,
+        keep_pooled=len(corpus) * firing * 4 <= config.memory_budget * GIB,
     )
     test = corpora.split("test")
-    if counted is None or test is None:
-        return stats, None
-    if test is not corpus:
-        label = f"{test.name} test: error"
-        told = _labelled(progress, label)
-        counted = measure_error(observed, test, normalise, batch_size=config.batch_size, progress=told)
-    return stats, None if counted is None else _error_info(counted, test.split)
+    measured = run.measure(corpus, test, lambda label: _labelled(progress, label))
+    notes = []
+    if measured.redone:
+        plural = "filter stands" if measured.redone == 1 else "filters stand"
+        notes.append(f"{measured.redone} {plural} within rounding of a threshold: decided by a second, unfused pass")
+    error = None
+    if measured.error is not None and test is not None:
+        error = _error_info(measured.error, test.split)
+    return measured.stats, error, notes
 
 
 def _labelled(progress: Progress | None, label: str) -> Callable[[int, int], None] | None:

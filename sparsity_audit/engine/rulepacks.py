@@ -90,7 +90,10 @@ def _matches(rule: Rule, entries: Iterable[str]) -> bool:
 
 
 def _load_pack(pack: str, base: Path, above: tuple[str, ...]) -> list[Rule]:
-    text, where, folder = _read(pack, base)
+    try:
+        text, where, folder = _read(pack, base)
+    except ConfigError as failure:
+        raise ConfigError(f"{above[-1]}: extends: {failure}" if above else str(failure)) from None
     if where in above:
         raise ConfigError(f"{where}: extends itself by way of {' → '.join(above)}")
     parsed = validate(RulePack, _parse(text, where), where)

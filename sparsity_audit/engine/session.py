@@ -14,7 +14,7 @@ from sparsity_audit.engine.corpora import Corpora, Progress, check_normalisation
 from sparsity_audit.engine.evaluate import Keep, fails, items, stops
 from sparsity_audit.engine.examine import examine
 from sparsity_audit.engine.subject import Subject, prepare
-from sparsity_audit.errors import ExitCode, SparsityAuditError
+from sparsity_audit.errors import ExitCode, SparsityAuditError, UsageError
 from sparsity_audit.schema.config import AuditConfig
 from sparsity_audit.schema.report import AuditReport, ModelReport, SessionError, ToolInfo
 from sparsity_audit.schema.rule import Rule, Severity
@@ -80,7 +80,7 @@ class Session:
                 subject = self.prepare(path)
                 self.add(subject)
             except SparsityAuditError as failure:
-                self.errors.append(SessionError(path=path, message=str(failure)))
+                self.errors.append(SessionError(path=path, message=_naming(path, failure)))
                 self.listener.refused(self.errors[-1])
             if self._stopped():
                 break
@@ -176,13 +176,17 @@ def tool_info(device: str) -> ToolInfo:
     )
 
 
+def _naming(path: str, failure: SparsityAuditError) -> str:
+    """Return a failure's line with the model that it befell, unless it says so or is about an option."""
+    named = path in str(failure) or isinstance(failure, UsageError)
+    return str(failure) if named else f"{path}: {failure}"
+
+
 def _check_device(device: str) -> None:
     """Refuse a device that is not there before any work is done."""
     if device == "cpu":
         return
     import torch
-
-    from sparsity_audit.errors import UsageError
 
     try:
         torch.zeros(1, device=device).item()

@@ -40,6 +40,7 @@ class FeatureLayer:
     beta: str | None
     nonlinearity: str | None
     """The nonlinearity that the measured tensor comes out of; None where it comes out of norm or convolution."""
+    call: Node
     measured: Node
 
     @property
@@ -132,6 +133,7 @@ def _feature_layer(
         gamma=gamma,
         beta=beta,
         nonlinearity=nonlinearity_name(chain.measured) if chain.fires else None,
+        call=call,
         measured=chain.measured,
     )
     return layer, chain.norm

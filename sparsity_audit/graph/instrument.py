@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
-from sparsity_audit.graph.feature_graph import FeatureGraph
+from sparsity_audit.graph.feature_graph import FeatureGraph, FeatureLayer
 
 
 def plane_extrema(activation: Tensor) -> Tensor:
@@ -31,6 +32,7 @@ class Observed:
 
     module: GraphModule
     batch: int | None
+    layout: torch.memory_format = torch.contiguous_format
 
     def __call__(self, images: Tensor) -> tuple[Tensor | None, Tensor]:
         """Run on images [batch, channels, height, width].
@@ -42,6 +44,8 @@ class Observed:
         count = len(images)
         if self.batch is not None and count < self.batch:
             images = torch.cat([images, images[:1].expand(self.batch - count, *images.shape[1:])])
+        if images.dim() == 4:
+            images = images.contiguous(memory_format=self.layout)
         output, extrema = self.module(images)
         of_images = [_per_image(layer, len(images))[:, :count] for layer in extrema]
         logits = _first_tensor(output)
@@ -49,10 +53,15 @@ class Observed:
         return (None if logits is None else logits[:count]), joined
 
 
-def observe(graph: FeatureGraph, device: str = "cpu") -> Observed:
-    """Return the captured program with an observer at every feature layer; weights are shared on the CPU."""
+def observe(graph: FeatureGraph, device: str = "cpu", layers: Sequence[FeatureLayer] | None = None) -> Observed:
+    """Return the captured program, unfused, with an observer at every feature layer.
+
+    Weights are shared on the CPU. With ``layers`` only those are observed, and what they don't need is not run:
+    there is no output then.
+    """
     source = graph.captured.program
-    measured = {layer.measured for layer in graph.layers}
+    chosen = graph.layers if layers is None else layers
+    measured = {layer.measured for layer in chosen}
     observed = Graph()  # of plain calling convention: the exported one rebuilds the model's own structure
     copied: dict[Node, Node] = {}
     extrema: dict[Node, Node] = {}
@@ -61,8 +70,9 @@ def observe(graph: FeatureGraph, device: str = "cpu") -> Observed:
         copied[node] = observed.node_copy(node, copied.__getitem__)
         if node in measured:  # at once: an activation that waited for the end of the pass would be kept in memory
             extrema[node] = observed.call_function(plane_extrema, (copied[node],))
-    answer = map_arg(output.args[0], copied.__getitem__)
-    observed.output((answer, tuple(extrema[layer.measured] for layer in graph.layers)))
+    answer = map_arg(output.args[0], copied.__getitem__) if layers is None else None
+    observed.output((answer, tuple(extrema[layer.measured] for layer in chosen)))
+    observed.eliminate_dead_code()
     program = GraphModule(source, observed)
     if device != "cpu":
         program = copy.deepcopy(program).to(device)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from sparsity_audit.measures.registry import Measurement, measure, unmeasured
-from sparsity_audit.schema.report import LayerReport, ModelReport
+from sparsity_audit.schema.report import EvidenceValue, LayerReport, ModelReport
 from sparsity_audit.thresholds import ACTIVATION_THRESHOLD, CONSTANT_TOLERANCE, GAMMA_THRESHOLD
 
 NO_GAMMA = "no normalisation with γ belongs to this layer"
 NO_DATA = "activations were not measured: needs --data"
-NO_POOLED = "the pooled maxima (images × filters) are over the memory budget: raise memory_budget or use --limit"
+NO_NONLINEARITY = "no nonlinearity follows before the filters meet others"
 
 
 def inactive_by_scale(layer: LayerReport, threshold: float = GAMMA_THRESHOLD) -> list[int] | None:
@@ -36,6 +36,12 @@ def dead_filters(layer: LayerReport) -> list[int] | None:
     if layer.scale is None and layer.activation is None:
         return None
     return sorted({*(layer.scale or []), *(layer.activation or [])})
+
+
+def active_filters(layer: LayerReport) -> list[int]:
+    """Return the filters that are active on the corpus, those with NaN or infinity left out; needs data."""
+    silent = set(layer.activation or [])
+    return [i for i, high in enumerate(layer.maximum or []) if high is not None and i not in silent]
 
 
 def images_of(model: ModelReport) -> int | None:
@@ -112,16 +118,24 @@ def constant_fraction(layer: LayerReport, model: ModelReport, *, tolerance: floa
 def selectivity(layer: LayerReport, model: ModelReport) -> Measurement:
     """Mean selectivity (1 − universality) of the layer's active filters, 0–1 (Sec. 2.3)."""
     if layer.selectivity is not None:
-        inactive = len(layer.activation or [])
-        active = sum(value is not None for value in layer.maximum or []) - inactive
+        active = active_filters(layer)
+        bounds = layer.universality_bound or [0.0] * layer.filters
+        bound = sum(bounds[i] for i in active) / max(len(active), 1)
+        margin = f" ± {bound:.3f}" if bound else ""
+        evidence: dict[str, EvidenceValue] = {"bound": bound} if bound else {}
         return Measurement(
             layer.selectivity,
-            f"mean selectivity {layer.selectivity:.3f} over {active} active filters",
+            f"mean selectivity {layer.selectivity:.3f}{margin} over {len(active)} active filters",
             images_of(model),
-            evidence={"active": active, "inactive": inactive, "filters": layer.filters},
+            evidence={
+                "active": len(active),
+                "inactive": len(layer.activation or []),
+                "filters": layer.filters,
+                **evidence,
+            },
         )
     if layer.activation is None:
         return unmeasured(NO_DATA)
-    if layer.universality is None:
-        return unmeasured(NO_POOLED if layer.nonlinearity else "no nonlinearity follows before the filters meet others")
-    return unmeasured("no filter of this layer is active on the corpus")
+    return unmeasured(
+        NO_NONLINEARITY if layer.universality is None else "no filter of this layer is active on the corpus"
+    )

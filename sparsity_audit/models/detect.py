@@ -14,19 +14,21 @@ from sparsity_audit.models.recognise import read_zoo
 from sparsity_audit.models.registry import build_match, has_leaky_twin, infer_zoo, zoo_names
 from sparsity_audit.models.shapes import Shapes, differences, share_equal, summary, without_counters
 from sparsity_audit.models.skeleton import module_shapes
+from sparsity_audit.models.timm_index import match_timm
+from sparsity_audit.models.timm_network import TIMM
 from sparsity_audit.schema.spec import NetworkSpec
 
-HOW_TO_NAME = "--arch zoo:NAME | torchvision:NAME | python:PKG.MODULE:FACTORY"
+HOW_TO_NAME = "--arch zoo:NAME | torchvision:NAME | timm:NAME | python:PKG.MODULE:FACTORY"
 
 
 @dataclass(frozen=True)
 class Detected:
     """The network that a checkpoint's tensors fit."""
 
-    source: Literal["zoo", "torchvision"]
+    source: Literal["zoo", "torchvision", "timm"]
     name: str
     spec: NetworkSpec | None
-    """What the zoo builds it from; None for torchvision's."""
+    """What the zoo builds it from; None for torchvision's and timm's."""
     in_channels: int
     classes: int
     twins: tuple[str, ...]
@@ -45,13 +47,17 @@ class Nearest(NamedTuple):
 
 
 def detect(checkpoint: Checkpoint) -> Detected:
-    """Return the network that has exactly the checkpoint's tensors: the zoo's first, then torchvision's.
+    """Return the network that has exactly the checkpoint's tensors: the zoo's first, then torchvision's, then timm's.
+
+    timm's are recognised where timm is not installed, too.
 
     Raises:
-        ArchitectureError: none has; the message names the nearest and its first differences.
+        ArchitectureError: none has, and the message names the nearest and its first differences; or several of
+            timm's have, which may compute different things.
     """
     for tensors in namings(checkpoint):
-        detected = _detect_zoo(shapes_of(tensors)) or _detect_torchvision(shapes_of(tensors))
+        shapes = shapes_of(tensors)
+        detected = _detect_zoo(shapes) or _detect_torchvision(shapes) or _detect_timm(checkpoint, shapes)
         if detected:
             return detected
     nearest = _nearest_text(shapes_of(checkpoint.tensors))
@@ -74,6 +80,17 @@ def _detect_torchvision(shapes: Shapes) -> Detected | None:
     first, *others = found
     twins = (*(f"torchvision:{other.name}" for other in others), *first.twins)
     return Detected("torchvision", first.name, None, 3, first.classes, twins)
+
+
+def _detect_timm(checkpoint: Checkpoint, shapes: Shapes) -> Detected | None:
+    found = match_timm(shapes)
+    if len(found) > 1:
+        names = ", ".join(TIMM + entry.name for entry, _ in found)
+        raise ArchitectureError(
+            f"{checkpoint.path}: the tensors fit {len(found)} networks of timm, which may differ in function: {names}; "
+            f"name the right one with --arch timm:NAME"
+        )
+    return Detected("timm", found[0][0].name, None, 3, found[0][1], ()) if found else None
 
 
 def _nearest_text(shapes: Shapes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from torch import nn
 from sparsity_audit.checkpoints.checkpoint import Checkpoint
 from sparsity_audit.checkpoints.tensor import FORMATS, Tensor
 from sparsity_audit.errors import ArchitectureError, UsageError
+from sparsity_audit.models.config import FolderConfig, read_config
 from sparsity_audit.models.detect import detect
 from sparsity_audit.models.index import DEFAULT_CLASSES, find_entry
 from sparsity_audit.models.metadata import read_metadata
@@ -28,10 +29,14 @@ from sparsity_audit.models.registry import (
 )
 from sparsity_audit.models.shapes import differences, is_counter, summary
 from sparsity_audit.models.skeleton import build_skeleton, fill, module_shapes
+from sparsity_audit.models.timm_index import load_timm_index
+from sparsity_audit.models.timm_network import TIMM, build_timm
 from sparsity_audit.schema.spec import ModelMetadata, Normalisation
 
 IMAGENET = Normalisation(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
 """What the public CIFAR ResNets and nearly all of torchvision's weights were trained with."""
+
+How = Literal["metadata", "option", "detected"]
 
 
 @dataclass(frozen=True)
@@ -39,14 +44,16 @@ class Architecture:
     """Whose weights these are, and how that was found out."""
 
     name: str
-    """``zoo:resnet20``, ``torchvision:vgg16_bn``, ``python:pkg.module:factory``."""
-    how: Literal["metadata", "option", "detected"]
+    """``zoo:resnet20``, ``torchvision:vgg16_bn``, ``timm:resnet26d``, ``python:pkg.module:factory``."""
+    how: How
+    """``metadata`` also where a folder's ``config.json`` said it."""
     classes: int | None
     """None for a network from a factory, which alone knows."""
     input_shape: tuple[int, int, int] | None
     """Channels, height, width of the images it is meant for; None where nothing says so (factories)."""
     normalisation: Normalisation | None
-    """Published preprocessing of this architecture's checkpoints; the metadata of a checkpoint go first."""
+    """Preprocessing by the folder's ``config.json``, else the published one of this architecture's checkpoints; the
+    metadata of a checkpoint go first."""
     twins: tuple[str, ...] = ()
     """Detected only: networks with the same names and shapes, some of which compute something else."""
 
@@ -71,26 +78,29 @@ class Choice(NamedTuple):
 def load_model(checkpoint: Checkpoint, arch: str | None = None, trust_code: bool = False) -> LoadedModel:
     """Return the network that a checkpoint belongs to, with its weights.
 
-    The network is that of ``arch`` (``zoo:NAME``, ``torchvision:NAME``, ``python:PKG.MODULE:FACTORY``), else that
-    of the checkpoint's metadata, else it is detected by names and shapes. Weights are cast to float32; batch
-    counters may be absent.
+    The network is that of ``arch`` (``zoo:NAME``, ``torchvision:NAME``, ``timm:NAME``,
+    ``python:PKG.MODULE:FACTORY``), else that of the checkpoint's metadata, else that of its folder's ``config.json``,
+    else it is detected by names and shapes. Weights are cast to float32; batch counters may be absent.
 
     Raises:
-        UsageError: an unknown name in ``arch``.
+        UsageError: an unknown name in ``arch``, or a network of timm where timm is not installed.
         UntrustedCodeError: ``python:`` without ``trust_code``.
-        CheckpointError: metadata that do not fit their schema.
+        CheckpointError: metadata or a ``config.json`` with unusable entries.
         ArchitectureError: weights that do not fit the network, or no known network.
     """
-    metadata = read_metadata(checkpoint)
+    metadata, config = read_metadata(checkpoint), read_config(checkpoint)
     if arch is not None:
         choice = _named(checkpoint, arch, trust_code)
     elif metadata is not None:
         choice = _stated(checkpoint, metadata)
     else:
-        choice = _detected(checkpoint)
+        choice = _configured(checkpoint, config) or _detected(checkpoint)
     architecture = choice.architecture
-    if metadata is not None:
-        architecture = replace(architecture, input_shape=metadata.input_shape)
+    architecture = replace(
+        architecture,
+        normalisation=config.normalisation or architecture.normalisation,
+        input_shape=metadata.input_shape if metadata else config.input_shape or architecture.input_shape,
+    )
     module = _fill(choice.module, checkpoint, architecture.name)
     return LoadedModel(module, checkpoint, architecture, metadata)
 
@@ -131,6 +141,8 @@ def _named(checkpoint: Checkpoint, arch: str, trust_code: bool) -> Choice:
     if source == "zoo":
         match = read_zoo(name, shapes_of(checkpoint.tensors))
         return Choice(_zoo_architecture(match, "option"), build_match(match))
+    if source == "timm":
+        return _timm(checkpoint, name, "option")
     return _torchvision(checkpoint, name, "option")
 
 
@@ -145,9 +157,21 @@ def _stated(checkpoint: Checkpoint, metadata: ModelMetadata) -> Choice:
     return Choice(Architecture(title, "metadata", classes, metadata.input_shape, metadata.normalisation), module)
 
 
+def _configured(checkpoint: Checkpoint, config: FolderConfig) -> Choice | None:
+    """Return the network that the folder's configuration names; None where nobody knows that name."""
+    name = config.name
+    if name is None:
+        return None
+    if name.partition(".")[0] in load_timm_index():
+        return _timm(checkpoint, name, "metadata", config)
+    return _torchvision(checkpoint, name, "metadata") if find_entry(name) else None
+
+
 def _detected(checkpoint: Checkpoint) -> Choice:
     found = detect(checkpoint)
-    if found.spec is None:
+    if found.source == "timm":
+        choice = _timm(checkpoint, found.name, "detected")
+    elif found.spec is None:
         choice = _torchvision(checkpoint, found.name, "detected")
     else:
         match = ZooMatch(found.name, found.spec, found.in_channels, found.classes)
@@ -162,7 +186,23 @@ def _zoo_architecture(match: ZooMatch, how: Literal["option", "detected"]) -> Ar
     return Architecture(f"zoo:{match.name}", how, match.classes, shape, normalisation)
 
 
-def _torchvision(checkpoint: Checkpoint, name: str, how: Literal["option", "detected"]) -> Choice:
+def _timm(checkpoint: Checkpoint, name: str, how: How, config: FolderConfig | None = None) -> Choice:
+    """Return a network of timm, with the class count of the configuration, else of the tensors."""
+    entry, shapes = load_timm_index().get(name.partition(".")[0]), shapes_of(checkpoint.tensors)
+    classes = (config.classes if config else None) or (entry.classes(shapes) if entry else None) or DEFAULT_CLASSES
+    try:
+        module = build_timm(name, classes, config.arguments if config else None)
+    except (UsageError, ArchitectureError) as error:
+        raise type(error)(f"{checkpoint.path}: {error}") from None
+    # Of the weights that the name's tag stands for, or of timm's default.
+    preset: dict[str, Any] = getattr(module, "pretrained_cfg", None) or {}
+    channels, height, width = preset.get("input_size") or (3, 224, 224)
+    mean, std = preset.get("mean"), preset.get("std")
+    normalisation = Normalisation(mean=list(mean), std=list(std)) if mean and std else None
+    return Choice(Architecture(TIMM + name, how, classes, (channels, height, width), normalisation), module)
+
+
+def _torchvision(checkpoint: Checkpoint, name: str, how: How) -> Choice:
     entry, shapes = find_entry(name), shapes_of(checkpoint.tensors)
     classes, auxiliary, side, normalisation = DEFAULT_CLASSES, False, 224, IMAGENET
     if entry is not None:

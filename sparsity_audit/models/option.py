@@ -1,4 +1,4 @@
-"""The ``--arch`` option: ``zoo:NAME``, ``torchvision:NAME`` or ``python:PKG.MODULE:FACTORY``."""
+"""The ``--arch`` option: ``zoo:NAME``, ``torchvision:NAME``, ``timm:NAME`` or ``python:PKG.MODULE:FACTORY``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from torch import nn
 from sparsity_audit.errors import ArchitectureError, UntrustedCodeError, UsageError, did_you_mean
 from sparsity_audit.models.index import load_index
 from sparsity_audit.models.registry import TORCHVISION, zoo_names
+from sparsity_audit.models.timm_index import load_timm_index
+from sparsity_audit.models.timm_network import TIMM
 
-SOURCES = ("zoo", "torchvision", "python")
+SOURCES = ("zoo", "torchvision", "timm", "python")
 
 
 def parse_arch(arch: str) -> tuple[str, str]:
@@ -26,10 +28,11 @@ def parse_arch(arch: str) -> tuple[str, str]:
     source, _, name = arch.partition(":")
     if source not in SOURCES or not name:
         known = [f"zoo:{zoo}" for zoo in zoo_names()] + [TORCHVISION + entry.name for entry in load_index()]
+        known += [TIMM + network for network in load_timm_index()]
         ends = [title for title in known if title.endswith(f":{arch}")]
         hint = f" (did you mean {ends[0]!r}?)" if ends else ""
         raise UsageError(
-            f"--arch {arch!r}: not of the form zoo:NAME, torchvision:NAME or python:PKG.MODULE:FACTORY{hint}"
+            f"--arch {arch!r}: not of the form zoo:NAME, torchvision:NAME, timm:NAME or python:PKG.MODULE:FACTORY{hint}"
         )
     if source == "zoo" and name not in zoo_names():
         raise UsageError(f"--arch {arch!r}: no such network in the zoo{did_you_mean(name, zoo_names())}")

@@ -123,6 +123,8 @@ class LayerReport(Strict):
     selectivity: float | None
     """Mean over the filters that are active on the corpus."""
     universality: list[float] | None
+    universality_bound: list[float] | None = None
+    """How far off ``universality`` may be at most, for each filter; 0 where it is exact."""
     firing_rate: list[float] | None
     gamma: list[float | None] | None
     beta: list[float | None] | None

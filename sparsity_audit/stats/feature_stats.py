@@ -6,15 +6,20 @@ machines agree exactly.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsity_audit.stats.pooled import PooledMaxima
 from sparsity_audit.thresholds import ACTIVATION_THRESHOLD, UNIVERSALITY_THRESHOLD
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+
+POOLED_BUDGET = 2**31
+"""Bytes of pooled maxima kept as they are, where nothing else is said."""
 
 
 @dataclass
@@ -28,25 +33,27 @@ class FeatureStats:
             where nothing was seen.
         fired: [filters] images with a positive response above ``ACTIVATION_THRESHOLD``.
         nonfinite: [filters] images with a NaN or infinity in the plane.
-        pooled: rows [images, firing filters] of plane maxima, negative ones as 0; None if they aren't kept.
+        pooled: plane maxima of the firing filters, negative ones and NaN as 0: all of them while they fit
+            ``pooled_budget`` bytes, bucket counts beyond.
     """
 
     fires: Bools
-    keep_pooled: bool = True
+    pooled_budget: int = POOLED_BUDGET
+    keep_pooled: InitVar[bool] = True
     images: int = 0
     maximum: Floats = field(init=False)
     minimum: Floats = field(init=False)
     fired: NDArray[np.int64] = field(init=False)
     nonfinite: NDArray[np.int64] = field(init=False)
-    pooled: list[Floats] | None = field(init=False)
+    pooled: PooledMaxima = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, keep_pooled: bool) -> None:
         filters = len(self.fires)
         self.maximum = np.full(filters, -np.inf, np.float32)
         self.minimum = np.full(filters, np.inf, np.float32)
         self.fired = np.zeros(filters, np.int64)
         self.nonfinite = np.zeros(filters, np.int64)
-        self.pooled = [] if self.keep_pooled else None
+        self.pooled = PooledMaxima(int(self.fires.sum()), self.pooled_budget if keep_pooled else 0)
 
     def update(self, high: Floats, low: Floats) -> None:
         """Add a batch: the largest and smallest activation of each plane, both [batch, filters]."""
@@ -57,8 +64,7 @@ class FeatureStats:
         np.fmin(self.minimum, np.fmin.reduce(low, axis=0), out=self.minimum)
         self.fired += (high > ACTIVATION_THRESHOLD).sum(axis=0)
         self.nonfinite += (~(np.isfinite(high) & np.isfinite(low))).sum(axis=0)
-        if self.pooled is not None:
-            self.pooled.append(np.maximum(high[:, self.fires], np.float32(0)))
+        self.pooled.add(np.fmax(high[:, self.fires], np.float32(0)))
 
     def merge(self, other: FeatureStats) -> FeatureStats:
         """Return the statistics of both corpora together; neither operand is changed.
@@ -68,17 +74,13 @@ class FeatureStats:
         """
         if not np.array_equal(self.fires, other.fires):
             raise ValueError("statistics of different filters cannot be merged")
-        # A side that saw nothing has no pooled maxima to miss.
-        seen = [part for part in (self, other) if part.images] or [self, other]
-        kept = all(part.pooled is not None for part in seen)
-        both = FeatureStats(self.fires, keep_pooled=kept)
+        both = FeatureStats(self.fires, min(self.pooled_budget, other.pooled_budget))
         both.images = self.images + other.images
         both.maximum = np.fmax(self.maximum, other.maximum)
         both.minimum = np.fmin(self.minimum, other.minimum)
         both.fired = self.fired + other.fired
         both.nonfinite = self.nonfinite + other.nonfinite
-        if kept:
-            both.pooled = [*(self.pooled or []), *(other.pooled or [])]
+        both.pooled = self.pooled.merge(other.pooled)
         return both
 
     @property
@@ -104,23 +106,34 @@ class FeatureStats:
         steady: Bools = self.decided & (spread <= tolerance) & ~self.inactive(threshold)
         return steady
 
-    def universality(self, threshold: float = UNIVERSALITY_THRESHOLD) -> NDArray[np.float64] | None:
+    def universality(self, threshold: float = UNIVERSALITY_THRESHOLD) -> Doubles | None:
         """Return [filters]: share of images whose pooled activation exceeds ``threshold`` × its maximum.
 
-        As in Sec. 2.3; 0 without a positive response, NaN where it is not defined. None where the pooled
-        maxima were not kept, or no image was seen.
+        As in Sec. 2.3; 0 without a positive response, NaN where it is not defined. Within ``universality_bound``
+        of the truth. None where no image was seen.
         """
-        if self.pooled is None or not self.images:
+        found = self.universality_range(threshold)
+        return None if found is None else (found[0] + found[1]) / 2
+
+    def universality_bound(self, threshold: float = UNIVERSALITY_THRESHOLD) -> Doubles | None:
+        """Return [filters]: how far off ``universality`` may be at most; 0 while all maxima are kept.
+
+        Half the share of images that lie in the bucket that the threshold cuts; NaN where universality is not
+        defined. None where no image was seen.
+        """
+        found = self.universality_range(threshold)
+        return None if found is None else (found[1] - found[0]) / 2
+
+    def universality_range(self, threshold: float = UNIVERSALITY_THRESHOLD) -> tuple[Doubles, Doubles] | None:
+        """Return what universality is at least and at most, each [filters]; None where no image was seen."""
+        if not self.images:
             return None
         top = self.maximum[self.fires].astype(np.float64)
-        responds = top > ACTIVATION_THRESHOLD
-        counts = np.zeros(len(top), np.int64)
-        for rows in self.pooled:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                counts += ((rows / top > threshold) & responds).sum(axis=0)
-        result = np.full(len(self.fires), np.nan)
-        result[self.fires] = counts / self.images
-        return result
+        responds = (top > ACTIVATION_THRESHOLD) & np.isfinite(top)
+        low, high = np.full(len(self.fires), np.nan), np.full(len(self.fires), np.nan)
+        for side, counts in zip((low, high), self.pooled.above(threshold, np.where(responds, top, 1)), strict=True):
+            side[self.fires] = np.where(responds, counts, 0) / self.images
+        return low, high
 
     def firing_rate(self) -> NDArray[np.float64]:
         """Return [filters]: share of images with a positive response anywhere in the plane; else NaN."""

@@ -47,7 +47,9 @@ def run_program(*arguments: object, cwd: Path | None = None, code: str | None = 
     """Run the program, or Python code followed by arguments, in a process of its own."""
     start = ["-c", code] if code else ["-m", "sparsity_audit"]
     command = [sys.executable, *start, *(str(argument) for argument in arguments)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, encoding="utf-8", errors="replace", timeout=120, check=False
+    )
     return Ended(done.returncode, done.stdout, done.stderr)
 
 

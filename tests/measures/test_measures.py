@@ -16,7 +16,7 @@ from sparsity_audit.graph.instrument import observe
 from sparsity_audit.measures.registry import Measurement, measure_for
 from sparsity_audit.schema.report import CorpusInfo, Coverage, LayerReport, ModelReport
 from sparsity_audit.schema.rule import Rule
-from sparsity_audit.stats.feature_stats import FeatureStats
+from sparsity_audit.stats.feature_stats import POOLED_BUDGET, FeatureStats
 
 IMAGES = 20
 
@@ -44,20 +44,20 @@ def graph_and_net(seed: int = 0) -> tuple[FeatureGraph, Net]:
     return build_graph(net, (3, 6, 6)), net
 
 
-def stats_of(graph: FeatureGraph, x: Tensor, *, keep_pooled: bool = True) -> FeatureStats:
+def stats_of(graph: FeatureGraph, x: Tensor, *, budget: int = POOLED_BUDGET) -> FeatureStats:
     fires = np.concatenate([np.full(layer.filters, layer.fires) for layer in graph.layers])
-    stats = FeatureStats(fires, keep_pooled=keep_pooled)
+    stats = FeatureStats(fires, budget)
     with torch.no_grad():
         high, low = observe(graph)(x)[1].numpy()
     stats.update(high, low)
     return stats
 
 
-def found_for(*, data: bool = True, broken: bool = False, keep_pooled: bool = True) -> Findings:
+def found_for(*, data: bool = True, broken: bool = False, budget: int = POOLED_BUDGET) -> Findings:
     graph, net = graph_and_net()
     stats = None
     if data:
-        stats = stats_of(graph, torch.randn(IMAGES, 3, 6, 6), keep_pooled=keep_pooled)
+        stats = stats_of(graph, torch.randn(IMAGES, 3, 6, 6), budget=budget)
         if broken:  # filter 0 is NaN on two images, 0 on all others
             high = np.zeros((2, graph.filters), np.float32)
             high[:, 0] = np.nan
@@ -189,12 +189,17 @@ def test_what_was_not_decided_has_a_reason_and_no_value() -> None:
     assert take("dead_fraction", model, one).n is None
 
 
-def test_selectivity_without_pooled_maxima_says_why() -> None:
-    findings = found_for(keep_pooled=False)
-    model = model_of(findings)
-    one, two, _ = findings.layers
-    assert "memory budget" in str(take("selectivity", model, one).reason)
-    assert "no nonlinearity" in str(take("selectivity", model, two).reason)
+def test_selectivity_says_how_exact_it_is_and_why_it_is_not_defined() -> None:
+    exact, counted = found_for(), found_for(budget=0)
+    model = model_of(counted)
+    assert exact.layers[0].universality_bound == [0] * 6
+    assert "±" not in take("selectivity", model, exact.layers[0]).message
+    bounds = [0, 0, 0, 0, 0.02, 0.04]
+    one = counted.layers[0].model_copy(update={"universality_bound": bounds})
+    found = take("selectivity", model, one)
+    assert found.evidence["bound"] == pytest.approx(0.06 / 3)  # active: 1, 4, 5
+    assert "± 0.020" in found.message
+    assert "no nonlinearity" in str(take("selectivity", model, counted.layers[1]).reason)
 
 
 def test_model_without_any_gamma_is_not_called_free_of_dead_filters() -> None:

@@ -9,7 +9,7 @@ import itertools
 import numpy as np
 import pytest
 
-from sparsity_audit.stats.feature_stats import FeatureStats
+from sparsity_audit.stats.feature_stats import POOLED_BUDGET, FeatureStats
 
 FILTERS = 6
 FIRES = np.array([True, True, True, True, False, False])
@@ -24,8 +24,8 @@ def batch(images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return values.max(2), values.min(2)
 
 
-def stats_of(*batches: tuple[np.ndarray, np.ndarray], keep_pooled: bool = True) -> FeatureStats:
-    stats = FeatureStats(FIRES, keep_pooled=keep_pooled)
+def stats_of(*batches: tuple[np.ndarray, np.ndarray], budget: int = POOLED_BUDGET) -> FeatureStats:
+    stats = FeatureStats(FIRES, budget)
     for high, low in batches:
         stats.update(high, low)
     return stats
@@ -42,6 +42,7 @@ def facts(stats: FeatureStats) -> dict[str, list[float] | int | None]:
         "inactive": stats.inactive().tolist(),
         "constant": stats.constant(1e-6).tolist(),
         "universality": None if universality is None else np.nan_to_num(universality, nan=-1).tolist(),
+        "bound": None if universality is None else np.nan_to_num(stats.universality_bound(), nan=-1).tolist(),
         "firing": np.nan_to_num(stats.firing_rate(), nan=-1).tolist(),
     }
 
@@ -64,13 +65,13 @@ def test_merged_statistics_can_go_on() -> None:
     assert facts(merged) == facts(stats_of(*shards))
 
 
-@pytest.mark.parametrize("keep_pooled", [True, False])
-def test_empty_is_the_identity(keep_pooled: bool) -> None:
-    whole = stats_of(batch(9, 1))
-    empty = FeatureStats(FIRES, keep_pooled=keep_pooled)
+@pytest.mark.parametrize("budget", [0, 9 * 4 * 4 - 1, 9 * 4 * 4, POOLED_BUDGET])
+def test_empty_is_the_identity(budget: int) -> None:
+    whole = stats_of(batch(9, 1), budget=budget)
+    empty = FeatureStats(FIRES, budget)
     assert facts(empty.merge(whole)) == facts(whole.merge(empty)) == facts(whole)
     assert facts(empty.merge(empty))["images"] == 0
-    assert (empty.merge(empty).pooled is None) == (not keep_pooled)
+    assert whole.pooled.exact == empty.merge(whole).pooled.exact == (budget >= 9 * 4 * 4)
 
 
 def test_merge_changes_neither_operand() -> None:
@@ -86,14 +87,6 @@ def test_batches_are_not_written_to() -> None:
     high.setflags(write=False)
     low.setflags(write=False)
     stats_of((high, low), (high, low))
-
-
-def test_pooled_maxima_are_lost_only_where_a_side_did_not_keep_them() -> None:
-    kept, dropped = stats_of(batch(4, 1)), stats_of(batch(6, 2), keep_pooled=False)
-    for merged in (kept.merge(dropped), dropped.merge(kept)):
-        assert merged.universality() is None
-        assert merged.images == 10
-        assert facts(merged)["fired"] == facts(stats_of(batch(4, 1), batch(6, 2)))["fired"]
 
 
 def test_different_filters_do_not_merge() -> None:
