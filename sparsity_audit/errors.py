@@ -7,6 +7,7 @@ the command line prints that line and no traceback.
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -65,7 +66,13 @@ class GraphError(SparsityAuditError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the nearest known name, or the list of them where none is near."""
     choices = list(known)
-    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, choices, n=len(choices) or 1, cutoff=0.6)
     if near:
-        return f" (did you mean {near[0]!r}?)"
+        # Of names about as close, the one that begins alike: SA199 is nearer to SA105 than to SA904.
+        best = max(near, key=lambda choice: _common_beginning(name, choice))
+        return f" (did you mean {best!r}?)"
     return f" (known: {', '.join(choices)})" if choices else ""
+
+
+def _common_beginning(left: str, right: str) -> int:
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False)))

@@ -57,7 +57,7 @@ class Corpus:
     pixel_scale: float
     """The pixel value that stands for 1.0."""
     sha256: str
-    """``corpus_digest`` of the images and labels held here, after ``sample`` of the sample; or ``LazyImages.digest``."""
+    """``corpus_digest`` of what is held here, after ``sample`` of the sample; or ``LazyImages.digest``."""
     available: int
     """Images in the whole split; more than ``len(self)`` after ``sample``."""
     seed: int | None = None

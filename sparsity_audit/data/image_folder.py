@@ -99,7 +99,7 @@ def class_listing(folder: Path, classes: Sequence[str], class_names: Sequence[st
     if not present:
         raise DataError(f"{folder} holds no class folders; it should have a folder of images for each class")
     _check_classes(folder, present, classes)
-    files, empty = [], []
+    files, empty = list[File](), list[str]()
     for label, name in enumerate(classes):
         before = len(files)
         files += _images(folder, name, label)

@@ -7,45 +7,87 @@ from pathlib import Path
 
 import platformdirs
 
+from sparsity_audit.data import photographs
 from sparsity_audit.data.cache import decoded
 from sparsity_audit.data.cifar import CIFARS, PIXEL_SCALE, parquet_source
 from sparsity_audit.data.corpus import Corpus
+from sparsity_audit.data.image_corpus import STREAM_ABOVE, Request
 from sparsity_audit.data.parquet import find_parquet, has_shards
 from sparsity_audit.data.source import Progress, Source
 from sparsity_audit.data.torchvision_layout import download, find_layout, layout_source, unpack
-from sparsity_audit.errors import DataError, did_you_mean
+from sparsity_audit.data.view import View
+from sparsity_audit.errors import DataError, UsageError, did_you_mean
 from sparsity_audit.schema.config import Split
 
 
 def known_corpora() -> tuple[str, ...]:
     """Return the names that ``load_corpus`` knows."""
-    return ("digits", *CIFARS)
+    return ("digits", *CIFARS, *photographs.NAMES)
 
 
 def load_corpus(
-    name_or_path: str, split: Split, root: Path | None = None, *, progress: Progress | None = None
+    name_or_path: str,
+    split: Split,
+    root: Path | None = None,
+    *,
+    resize: int | None = None,
+    crop: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    stream_above: int = STREAM_ABOVE,
+    progress: Progress | None = None,
 ) -> Corpus:
-    """Return one split of a data set, decoded.
+    """Return one split of a data set.
 
     Args:
-        name_or_path: one of ``known_corpora()``, or a folder with CIFAR as Hugging Face parquet files or in
-            torchvision's layout; which of the two CIFARs it is, the files tell.
+        name_or_path: one of ``known_corpora()``; ``imagefolder:PATH`` or ``parquet:PATH``; or a folder with CIFAR as
+            Hugging Face parquet files or in torchvision's layout (which of the two CIFARs it is, the files tell),
+            or with TinyImageNet.
         split: ``train`` or ``test``.
         root: where a data set named by name is looked for; else the environment's ``SPARSITY_AUDIT_DATA``, else
-            the user's data folder. What is not there is downloaded to it.
+            the user's data folder. A CIFAR that is not there is downloaded to it.
+        resize: pixels of the shorter side afterwards, for photographs only; 256 for ``imagenet`` by default.
+        crop: pixels of a central square, likewise; 224 for ``imagenet`` by default.
+        limit: images drawn with ``seed``, as ``Corpus.sample`` draws them; of photographs no others are decoded.
+        stream_above: bytes of decoded photographs above which they are decoded on every pass instead of cached.
         progress: told (images decoded, images in all) where the cache does not have the images yet.
 
     Raises:
         DataError: unknown, absent and offline, or bad data.
+        UsageError: sizes that cannot be, or that do not apply.
     """
+    request = Request(split, View(resize, crop), limit, seed, stream_above, progress)
+    request.view.check()
+    try:
+        corpus = _photographs(name_or_path, root, request)
+        if corpus is not None:
+            return corpus
+        if request.view != View():
+            raise UsageError(f"--resize and --crop do not apply to {name_or_path}; parquet:PATH takes them")
+        return _small(name_or_path, split, root, progress).sample(limit, seed)
+    except (OSError, RuntimeError) as error:  # a folder that may not be listed, ~ of a user who is not there
+        raise DataError(f"data set {name_or_path} cannot be looked up ({error}); name another folder") from None
+
+
+def _photographs(name_or_path: str, root: Path | None, request: Request) -> Corpus | None:
+    """Return a corpus that ``photographs`` knows; None for the others."""
+    if name_or_path in photographs.NAMES:
+        return photographs.by_name(name_or_path, _data_root(root)[0], request)
+    named = photographs.path_of(name_or_path)
+    if named is not None:
+        return photographs.by_path(*named, request)
+    if name_or_path in known_corpora():
+        return None
+    return photographs.by_folder(Path(name_or_path).expanduser(), request)
+
+
+def _small(name_or_path: str, split: Split, root: Path | None, progress: Progress | None) -> Corpus:
+    """Return the digits or a CIFAR, decoded."""
     if name_or_path == "digits":
         from sparsity_audit.data.digits import load_digits_corpus
 
         return load_digits_corpus(split)
-    try:
-        source = _by_name(name_or_path, split, root) if name_or_path in CIFARS else _by_path(name_or_path, split)
-    except (OSError, RuntimeError) as error:  # a folder that may not be listed, ~ of a user who is not there
-        raise DataError(f"data set {name_or_path} cannot be looked up ({error}); name another folder") from None
+    source = _by_name(name_or_path, split, root) if name_or_path in CIFARS else _by_path(name_or_path, split)
     arrays = decoded(source, progress)
     return Corpus(
         name=source.name,
@@ -90,7 +132,9 @@ def _by_path(text: str, split: Split) -> Source:
     source = _in_folder(folder, split, None)
     if source is None:
         layouts = " or ".join(cifar.layout for cifar in CIFARS.values())
-        raise DataError(f"{folder} holds no data set: neither train-*.parquet, test-*.parquet nor {layouts}")
+        raise DataError(
+            f"{folder} holds no data set: neither train-*.parquet, test-*.parquet nor {layouts} (imagefolder:PATH or parquet:PATH read others)"
+        )
     return source
 
 

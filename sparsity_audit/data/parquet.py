@@ -80,7 +80,7 @@ def open_table(folder: Path, split: Split) -> Table:
     Raises:
         DataError: the split is absent or incomplete, empty, not parquet, or lacks the columns needed.
     """
-    files = completesplit_shards(folder, split)
+    files = complete_shards(folder, split)
     schemas, rows = [], 0
     for file in files:
         with opened(file) as parquet:
@@ -122,7 +122,7 @@ def split_shards(folder: Path, split: str) -> list[Path]:
     return [path for path in sorted(folder.glob(f"{split}-*.parquet")) if path.is_file()]
 
 
-def completesplit_shards(folder: Path, split: Split) -> tuple[Path, ...]:
+def complete_shards(folder: Path, split: Split) -> tuple[Path, ...]:
     """Return the split's shards in order; half of a data set must not pass for the whole."""
     files = split_shards(folder, split)
     if not files:

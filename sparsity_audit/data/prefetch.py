@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +16,7 @@ import numpy as np
 
 from sparsity_audit.data.corpus import Pixels
 from sparsity_audit.data.view import Encoded, Fault, View, decode_into
+from sparsity_audit.errors import DataError
 
 AHEAD = 2
 """Batches decoded, or being decoded, beyond the one that the consumer was given."""
@@ -50,7 +51,7 @@ def decoded_batches(
     batch_size: int,
     *,
     workers: int | None = None,
-) -> Iterator[tuple[Pixels, list[Found]]]:
+) -> Generator[tuple[Pixels, list[Found]]]:
     """Yield (uint8 [B, H, W, C], faults) in order; the last batch may be shorter.
 
     At most ``AHEAD`` batches are decoded beyond the one yielded. Leaving the iterator early ends the threads.
@@ -69,7 +70,7 @@ def decoded_batches(
 
     def begin(start: int) -> _Batch:
         images = np.zeros((min(batch_size, count - start), *shape), dtype=np.uint8)
-        reading = reader.submit(lambda: list(islice(encoded, len(images))))
+        reading = reader.submit(_read, encoded, len(images))
         offsets = range(0, len(images), _PART)
         return _Batch(images, [decoders.submit(_decode_part, images, reading, offset, view) for offset in offsets])
 
@@ -83,6 +84,13 @@ def decoded_batches(
     finally:
         reader.shutdown(cancel_futures=True)
         decoders.shutdown(cancel_futures=True)
+
+
+def _read(encoded: Iterator[Encoded], count: int) -> list[Encoded]:
+    batch = list(islice(encoded, count))
+    if len(batch) < count:
+        raise DataError("the data set holds fewer images than when it was opened; leave its files alone meanwhile")
+    return batch
 
 
 def _decode_part(images: Pixels, reading: Future[list[Encoded]], start: int, view: View) -> list[Found]:

@@ -122,7 +122,7 @@ def _check(rule: Rule, where: str) -> None:
         measure_for(rule)
     except ConfigError as failure:
         raise ConfigError(f"{where}{failure}") from None
-    if rule.warning is None and rule.error is None:
+    if rule.warning is None and rule.error is None and not rule.told_only:
         raise ConfigError(f"{where}rule {rule.id}: no limit; add warning = {{ max = … }}, error, or both")
     if rule.scope != "layer" and rule.layers != "*":
         raise ConfigError(f"{where}rule {rule.id}: layers is for rules of scope 'layer', not {rule.scope!r}")

@@ -52,8 +52,8 @@ def capacity_lost(
     params, macs = lost.params / max(totals.params, 1), lost.macs / max(totals.macs, 1)
     return Measurement(
         max(params, macs),
-        f"{lost.filters:,} dead filters take {params:.1%} of the convolution parameters "
-        f"and {macs:.1%} of the MACs with them",
+        f"{lost.filters:,} dead filters take {100 * params:.1f} % of the convolution parameters "
+        f"and {100 * macs:.1f} % of the MACs with them",
         images_of(model) if criterion != "scale" else None,
         evidence={
             "dead": lost.filters,
@@ -78,7 +78,7 @@ def coverage(model: ModelReport) -> Measurement:
     reasons = sorted({skipped.reason for skipped in found.skipped})
     return Measurement(
         found.fraction,
-        f"both criteria decided in {found.fraction:.1%} of {len(model.layers)} feature layers",
+        f"both criteria decided in {100 * found.fraction:.1f} % of {len(model.layers)} feature layers",
         images_of(model),
         evidence={"skipped": [skipped.layer for skipped in found.skipped], "reasons": reasons},
     )
@@ -108,8 +108,8 @@ def error_over_chance(model: ModelReport) -> Measurement:
     chance = 1 - 1 / max(model.error.classes, 2)
     return Measurement(
         model.error.top1 / chance,
-        f"error {model.error.top1:.2%} on {model.error.images:,} {model.error.split} images; "
-        f"guessing gives {chance:.2%}",
+        f"error {100 * model.error.top1:.2f} % on {model.error.images:,} {model.error.split} images; "
+        f"guessing gives {100 * chance:.2f} %",
         model.error.images,
         evidence={"top1": model.error.top1, "chance": chance, "classes": model.error.classes},
     )

@@ -119,6 +119,8 @@ def exit_words(report: AuditReport) -> str | None:
     if report.config.exit_zero and report.exit_code == ExitCode.PASSED and gate_failures(report):
         return "exit code 0 because of --exit-zero"
     words = _EXIT_WORDS.get(report.exit_code)
+    if report.exit_code == ExitCode.NOTHING_AUDITED and report.models and not report.results():
+        words = "nothing was audited: no item was selected"
     return None if words is None else f"exit code {report.exit_code}: {words}"
 
 

@@ -74,6 +74,18 @@ class ErrorInfo(Strict):
     classes: int
 
 
+class AblationInfo(Strict):
+    """What became of the error when the dead filters' outputs were set to zero after the nonlinearity."""
+
+    criterion: Criterion
+    """Which filters were zeroed."""
+    images: int
+    top1_before: float
+    top1_after: float
+    changed_predictions: int
+    """Images whose first answer became another."""
+
+
 class SkippedLayer(Strict):
     """A feature layer, or a part of the model, that was not audited, and why."""
 
@@ -192,6 +204,8 @@ class ModelReport(Strict):
     normalisation: NormalisationInfo | None
     corpus: CorpusInfo | None
     error: ErrorInfo | None
+    ablation: AblationInfo | None = None
+    """None where it was not tried."""
     coverage: Coverage
     layers: list[LayerReport]
     norms: list[NormReport]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from sparsity_audit.schema.base import Document, Strict
 
@@ -17,8 +17,8 @@ ArgValue = bool | int | float | str
 class Limit(Strict):
     """The range a measured value must stay in; a value outside it breaks the limit."""
 
-    max: float | None = None
-    min: float | None = None
+    max: FiniteFloat | None = None
+    min: FiniteFloat | None = None
 
     @model_validator(mode="after")
     def _holds_something(self) -> Limit:
@@ -58,6 +58,8 @@ class Rule(Strict):
     """Glob over layer keys; only for scope ``layer``."""
     warning: Limit | None = None
     error: Limit | None = None
+    told_only: bool = False
+    """No limit is forgotten: the value is to be told, and passes unless a limit is set."""
     summary: str
     why: str = ""
     remedies: list[str] = Field(default_factory=list)

@@ -87,7 +87,8 @@ class Sketch:
 def _held(top: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return [filters, BUCKETS]: the bucket that each column holds, the last ``BUCKETS`` up to ``top``."""
     age = np.mod(top[:, None] - np.arange(BUCKETS), BUCKETS)
-    return (top[:, None] - age).astype(np.int32)
+    held: NDArray[np.int32] = (top[:, None] - age).astype(np.int32)
+    return held
 
 
 def _bucket(values: Floats) -> NDArray[np.int32]:

@@ -22,7 +22,7 @@ def failure(*arguments: object) -> str:
 
 
 def test_known():
-    assert known_corpora() == ("digits", "cifar10", "cifar100")
+    assert known_corpora() == ("digits", "cifar10", "cifar100", "imagenet", "tinyimagenet")
 
 
 @pytest.mark.parametrize(("text", "near"), [("cifar1O", "cifar10"), ("digit", "digits"), ("CIFAR100", "cifar100")])
@@ -31,7 +31,7 @@ def test_unknown_names_suggest_the_nearest(text, near):
 
 
 def test_a_name_near_none_lists_them_all():
-    assert "(known: digits, cifar10, cifar100)" in failure("imagenet", "test")
+    assert "(known: digits, cifar10, cifar100, imagenet, tinyimagenet)" in failure("mnist", "test")
 
 
 def test_a_path_that_is_not_there(tmp_path):

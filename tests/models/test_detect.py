@@ -129,7 +129,7 @@ def failure(checkpoint: Checkpoint) -> str:
     text = str(raised.value)
     assert "\n" not in text
     assert text.startswith(f"{checkpoint.path}: the tensors fit no known network")
-    assert text.endswith("--arch zoo:NAME | torchvision:NAME | python:PKG.MODULE:FACTORY")
+    assert text.endswith("--arch zoo:NAME | torchvision:NAME | timm:NAME | python:PKG.MODULE:FACTORY")
     return text
 
 
