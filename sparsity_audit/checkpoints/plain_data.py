@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 
-class Nothing:
+class PlainData:
     """Takes any arguments and any state, and keeps none of them."""
 
-    def __new__(cls, *_: Any) -> Nothing:
+    def __new__(cls, *_: Any) -> PlainData:
         """Return an empty object."""
         return super().__new__(cls)
 
@@ -59,7 +59,7 @@ _DICTS = (
 )
 
 STAND_INS: list[tuple[type, str]] = [
-    *((Nothing, name) for name in _NOTHING),
+    *((PlainData, name) for name in _NOTHING),
     *((_Dict, name) for name in _DICTS),
     (_List, "collections.deque"),
 ]

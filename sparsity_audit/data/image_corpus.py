@@ -34,7 +34,7 @@ class Request:
     """What of a data set is wanted, and how."""
 
     split: Split
-    view: View = View()  # noqa: RUF009 (frozen)
+    view: View
     limit: int | None = None
     seed: int = 0
     stream_above: int = STREAM_ABOVE

@@ -65,7 +65,7 @@ def load_corpus(
         if request.view != View():
             raise UsageError(f"--resize and --crop do not apply to {name_or_path}; parquet:PATH takes them")
         return _small(name_or_path, split, root, progress).sample(limit, seed)
-    except (OSError, RuntimeError) as error:  # a folder that may not be listed, ~ of a user who is not there
+    except OSError as error:  # such as a folder that may not be listed
         raise DataError(f"data set {name_or_path} cannot be looked up ({error}); name another folder") from None
 
 
@@ -78,7 +78,7 @@ def _photographs(name_or_path: str, root: Path | None, request: Request) -> Corp
         return photographs.by_path(*named, request)
     if name_or_path in known_corpora():
         return None
-    return photographs.by_folder(Path(name_or_path).expanduser(), request)
+    return photographs.by_folder(photographs.user_path(name_or_path), request)
 
 
 def _small(name_or_path: str, split: Split, root: Path | None, progress: Progress | None) -> Corpus:
@@ -122,7 +122,7 @@ def _by_name(name: str, split: Split, given: Path | None) -> Source:
 
 
 def _by_path(text: str, split: Split) -> Source:
-    folder = Path(text).expanduser()
+    folder = photographs.user_path(text)
     if folder.is_file():
         raise DataError(f"{folder} is a file; name the folder that holds the data set's files")
     if not folder.is_dir():
@@ -133,7 +133,8 @@ def _by_path(text: str, split: Split) -> Source:
     if source is None:
         layouts = " or ".join(cifar.layout for cifar in CIFARS.values())
         raise DataError(
-            f"{folder} holds no data set: neither train-*.parquet, test-*.parquet nor {layouts} (imagefolder:PATH or parquet:PATH read others)"
+            f"{folder} holds no data set: neither train-*.parquet, test-*.parquet nor {layouts}; "
+            "imagefolder:PATH and parquet:PATH read others"
         )
     return source
 

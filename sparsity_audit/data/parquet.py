@@ -122,7 +122,7 @@ def split_shards(folder: Path, split: str) -> list[Path]:
     return [path for path in sorted(folder.glob(f"{split}-*.parquet")) if path.is_file()]
 
 
-def complete_shards(folder: Path, split: Split) -> tuple[Path, ...]:
+def complete_shards(folder: Path, split: str) -> tuple[Path, ...]:
     """Return the split's shards in order; half of a data set must not pass for the whole."""
     files = split_shards(folder, split)
     if not files:

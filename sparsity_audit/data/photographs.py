@@ -1,4 +1,4 @@
-"""Corpora of photographs, by the words that name them: ``imagenet``, ``imagefolder:PATH``, …"""
+"""Corpora of photographs, by what names them: ``imagenet``, ``imagefolder:PATH`` and so on."""
 
 from __future__ import annotations
 
@@ -23,6 +23,18 @@ def path_of(data: str) -> tuple[str, str] | None:
     return (kind, path) if colon and kind in KINDS else None
 
 
+def user_path(text: str) -> Path:
+    """Return a path as the user wrote it.
+
+    Raises:
+        DataError: it begins with a ``~user`` who is not there.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"data set {text} cannot be looked up ({error}); name another folder") from None
+
+
 def by_name(name: str, root: Path, request: Request) -> Corpus:
     """Return ImageNet or TinyImageNet below a data root.
 
@@ -43,7 +55,7 @@ def by_path(kind: str, text: str, request: Request) -> Corpus:
     Raises:
         DataError: it is not there, or bad.
     """
-    path = Path(text).expanduser()
+    path = user_path(text)
     if not text or not path.exists() or (kind == "imagefolder" and not path.is_dir()):
         raise DataError(f"{kind}:{text}: no such folder; write {kind}:PATH")
     list_split = folder_listing if kind == "imagefolder" else parquet_listing

@@ -59,9 +59,18 @@ class Corpora:
             if self._progress is not None:
                 self._progress(f"decoding {data} {split}", done, total)
 
-        root = Path(self._config.data_root) if self._config.data_root else None
-        corpus = load_corpus(data, split, root, progress=tell)
-        return corpus.sample(self._config.limit, self._config.seed)
+        config = self._config
+        root = Path(config.data_root) if config.data_root else None
+        return load_corpus(
+            data,
+            split,
+            root,
+            resize=config.resize,
+            crop=config.crop,
+            limit=config.limit,
+            seed=config.seed,
+            progress=tell,
+        )
 
 
 def corpus_info(corpus: Corpus) -> CorpusInfo:

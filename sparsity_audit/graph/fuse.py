@@ -35,6 +35,8 @@ IN_PLACE = {
     "aten.hardswish.default": _aten.hardswish_.default,
     "aten.add.Tensor": _aten.add_.Tensor,
 }
+VIEWS = frozenset({"aten.view.default", "aten._unsafe_view.default"})
+"""What may have no view to give in another memory layout than the one it was captured in."""
 FRESH = frozenset({"aten.add.Tensor", "aten.add_.Tensor", BATCH_NORM})
 """Operations besides convolutions whose result is memory of its own, which no other tensor looks into."""
 
@@ -103,6 +105,8 @@ class Fuser:
     def _call(self, node: Node) -> Node:
         """Copy a call, in place where nobody else needs what it overwrites."""
         copied = self.fused.node_copy(node, self.copied.__getitem__)
+        if op_name(node) in VIEWS:
+            copied.target = _aten.reshape.default
         replacement = IN_PLACE.get(op_name(node))
         if replacement is not None and self._may_overwrite(node):
             copied.target = replacement

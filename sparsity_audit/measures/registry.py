@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import inspect
 import typing
 from collections.abc import Callable, Mapping
@@ -147,6 +146,8 @@ def _find(name: str, scope: Scope) -> Measure | None:
 @functools.cache
 def _load_entry_points() -> str | None:
     """Import what installed packages offer, once; return what the first of those that cannot be imported said."""
+    import importlib.metadata  # half of the time that the rest of this room takes to import
+
     failures = []
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         try:

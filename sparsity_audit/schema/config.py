@@ -26,6 +26,10 @@ class AuditConfig(Strict):
     arch: str | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
+    resize: Annotated[int, Field(ge=1)] | None = None
+    """Pixels of the shorter side that photographs are scaled to (bilinear, antialiased); 256 for ``imagenet``."""
+    crop: Annotated[int, Field(ge=1)] | None = None
+    """Pixels of the square that is cut from the centre of photographs; 224 for ``imagenet``."""
     rules: list[str] = Field(default_factory=lambda: ["default"])
     select: list[str] = Field(default_factory=list)
     ignore: list[str] = Field(default_factory=list)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from sparsity_audit.checkpoints.checkpoint import read_checkpoint
-from sparsity_audit.checkpoints.plain_data import Nothing
+from sparsity_audit.checkpoints.plain_data import PlainData
 from sparsity_audit.errors import UntrustedCodeError
 
 WEIGHTS = OrderedDict({"model.conv.weight": torch.ones(2, 1, 3, 3), "model.bn.weight": torch.arange(2.0)})
@@ -116,7 +116,7 @@ def test_the_allowance_ends_with_the_reading(tmp_path: Path) -> None:
     torch.save(lightning({"value": np.float64(1)}), path)
     read_checkpoint(path)
     assert not any(
-        Nothing in (entry if isinstance(entry, tuple) else ()) for entry in torch.serialization.get_safe_globals()
+        PlainData in (entry if isinstance(entry, tuple) else ()) for entry in torch.serialization.get_safe_globals()
     )
     with pytest.raises(pickle.UnpicklingError):
         torch.load(path, weights_only=True)

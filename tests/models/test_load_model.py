@@ -180,7 +180,7 @@ def test_the_message_on_a_misfit_counts_what_it_does_not_show(save: Save) -> Non
         ("torchvision:fcn_resnet50", "unknown network"),
         ("resnet20", "did you mean 'zoo:resnet20'"),
         ("resnet18", "did you mean 'torchvision:resnet18'"),
-        ("timm:resnet18", "not of the form"),
+        ("hub:resnet18", "not of the form"),
         ("zoo:", "not of the form"),
         ("", "not of the form"),
     ],
