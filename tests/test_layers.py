@@ -29,6 +29,7 @@ ROOMS = [
     "pruning",
     "engine",
     "reporters",
+    "selftest",
     "cli",
 ]
 NO_TORCH = ["schema", "reporters"]

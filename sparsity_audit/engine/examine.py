@@ -13,15 +13,18 @@ from sparsity_audit.engine.subject import Subject, WithGraph
 from sparsity_audit.measures.ledger import Ledger
 from sparsity_audit.pruning.recommend import recommend
 from sparsity_audit.schema.config import AuditConfig, Split
-from sparsity_audit.schema.report import CorpusInfo, ErrorInfo, ModelReport, NormalisationInfo
+from sparsity_audit.schema.report import AblationInfo, CorpusInfo, ErrorInfo, ModelReport, NormalisationInfo
 from sparsity_audit.schema.rule import Rule, Severity
 
 if TYPE_CHECKING:
     from sparsity_audit.data.corpus import Corpus
+    from sparsity_audit.stats.ablation import Told
     from sparsity_audit.stats.collect import ErrorCount
-    from sparsity_audit.stats.feature_stats import FeatureStats
+    from sparsity_audit.stats.passes import CorpusPass, Measured
 
 GIB = 2**30
+ABLATING = "error_after_zeroing"
+"""The measure that needs runs of its own; they are made where a rule asks for it."""
 
 
 def examine(
@@ -43,7 +46,7 @@ def examine(
     if subject.known is None or corpus is None:
         report = _report(subject, _without_data(subject), None, None, None)
     else:
-        report = _with_data(subject, subject.known, config, corpora, corpus, progress)
+        report = _with_data(subject, subject.known, config, rules, corpora, progress)
     results = evaluate(rules, report, keep=keep, stop_at=stop_at)
     notes = [*report.notes, *_left_unchecked(rules, report, keep, len(results))]
     return report.model_copy(update={"results": results, "notes": notes})
@@ -69,53 +72,69 @@ def _with_data(
     subject: Subject,
     known: WithGraph,
     config: AuditConfig,
+    rules: Sequence[Rule],
     corpora: Corpora,
-    corpus: Corpus,
     progress: Progress | None,
 ) -> ModelReport:
     from sparsity_audit.engine.describe_graph import describe_graph
 
+    corpus = corpora.statistics
+    assert corpus is not None
     normalisation = normalisation_for(config, subject, corpus)
-    stats, error, notes = _measure(known, config, corpora, corpus, normalisation, progress)
-    findings = describe_graph(known.graph, known.state, stats)
-    findings = replace(findings, notes=[*findings.notes, *notes])
-    return _report(subject, findings, corpus_info(corpus), normalisation, error)
+    run = _corpus_pass(known, config, normalisation)
+    test = corpora.split("test")
+
+    def told(label: str) -> Callable[[int, int], None] | None:
+        return None if progress is None else lambda done, total: progress(label, done, total)
+
+    measured = run.measure(corpus, test, told)
+    findings = describe_graph(known.graph, known.state, measured.stats)
+    findings = replace(findings, notes=[*findings.notes, *_notes(measured)])
+    error = None if test is None or measured.error is None else _error_info(measured.error, test.split)
+    ablation = None
+    if test is not None and error is not None and any(rule.measure == ABLATING for rule in rules):
+        ablation = _ablation(run, measured, findings, test, told)
+    return _report(subject, findings, corpus_info(corpus), normalisation, error, ablation)
 
 
-def _measure(
-    known: WithGraph,
-    config: AuditConfig,
-    corpora: Corpora,
-    corpus: Corpus,
-    normalisation: NormalisationInfo,
-    progress: Progress | None,
-) -> tuple[FeatureStats, ErrorInfo | None, list[str]]:
-    """Run the corpus through the model; return its statistics, the error, and what the reader should know."""
+def _corpus_pass(known: WithGraph, config: AuditConfig, normalisation: NormalisationInfo) -> CorpusPass:
     from sparsity_audit.stats.collect import Normaliser
     from sparsity_audit.stats.passes import CorpusPass
 
-    firing = sum(layer.filters for layer in known.graph.layers if layer.fires)
-    run = CorpusPass(
+    return CorpusPass(
         known.graph,
         Normaliser(normalisation, config.device),
         config.batch_size,
         config.device,
-        keep_pooled=len(corpus) * firing * 4 <= config.memory_budget * GIB,
+        pooled_budget=int(config.memory_budget * GIB),
     )
-    test = corpora.split("test")
-    measured = run.measure(corpus, test, lambda label: _labelled(progress, label))
-    notes = []
-    if measured.redone:
-        plural = "filter stands" if measured.redone == 1 else "filters stand"
-        notes.append(f"{measured.redone} {plural} within rounding of a threshold: decided by a second, unfused pass")
-    error = None
-    if measured.error is not None and test is not None:
-        error = _error_info(measured.error, test.split)
-    return measured.stats, error, notes
 
 
-def _labelled(progress: Progress | None, label: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(label, done, total)
+def _ablation(run: CorpusPass, measured: Measured, findings: Findings, test: Corpus, told: Told) -> AblationInfo | None:
+    """Try the model without its dead filters; None where it has none."""
+    from sparsity_audit.stats.ablation import ablate
+
+    dead = {layer.key: sorted({*(layer.scale or []), *(layer.activation or [])}) for layer in findings.layers}
+    if not any(dead.values()):
+        return None
+    by_scale = {layer.key: layer.scale or [] for layer in findings.layers}
+    tried = ablate(run, measured.layout, test, dead, by_scale, told)
+    return AblationInfo(
+        criterion="union",
+        images=tried.images,
+        top1_before=tried.error_before,
+        top1_after=tried.error_silenced,
+        changed_predictions=tried.changed_silenced,
+        top1_scale_zeroed=tried.error_scale_zeroed,
+        changed_scale_zeroed=tried.changed_scale_zeroed,
+    )
+
+
+def _notes(measured: Measured) -> list[str]:
+    if not measured.redone:
+        return []
+    stand = "filter stands" if measured.redone == 1 else "filters stand"
+    return [f"{measured.redone} {stand} within rounding of a threshold: decided by a second, unfused pass"]
 
 
 def _error_info(count: ErrorCount, split: Split) -> ErrorInfo | None:
@@ -136,6 +155,7 @@ def _report(
     corpus: CorpusInfo | None,
     normalisation: NormalisationInfo | None,
     error: ErrorInfo | None,
+    ablation: AblationInfo | None = None,
 ) -> ModelReport:
     checkpoint = subject.checkpoint
     images = corpus.images if corpus is not None else None
@@ -147,6 +167,7 @@ def _report(
         normalisation=normalisation,
         corpus=corpus,
         error=error,
+        ablation=ablation,
         coverage=findings.coverage,
         layers=findings.layers,
         norms=findings.norms,

@@ -7,7 +7,7 @@ off, so that a filter that stands that near to a threshold can be decided by a p
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -59,12 +59,28 @@ class Affine(NamedTuple):
 
 
 class Fuser:
-    """Copies a captured program node by node into a faster one, observers included."""
+    """Copies a captured program node by node into a faster one, observers included.
 
-    def __init__(self, graph: FeatureGraph, layout: torch.memory_format) -> None:
+    Args:
+        masks: factors [filters] on the measured tensors of some layers, by layer key; what they touch is not
+            observed.
+        state: parameters in place of the program's own, by path.
+    """
+
+    def __init__(
+        self,
+        graph: FeatureGraph,
+        layout: torch.memory_format,
+        *,
+        masks: Mapping[str, Tensor] | None = None,
+        state: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self.layout = layout
         self.source = graph.captured.program
-        self.state: dict[str, Tensor] = {**dict(self.source.named_parameters()), **dict(self.source.named_buffers())}
+        self.masks = masks or {}
+        own = {**dict(self.source.named_parameters()), **dict(self.source.named_buffers())}
+        self.state: dict[str, Tensor] = {**own, **(state or {})}
+        self.measured: set[Node] = set()
         self.root = nn.Module()
         self.fused = Graph()
         self.copied: dict[Node, Node] = {}
@@ -77,10 +93,14 @@ class Fuser:
 
     def run(self, measured: Sequence[Node]) -> GraphModule:
         """Return the fused program; its output is (the model's own, extrema of the measured tensors in order)."""
+        self.measured = set(measured)
         *calls, output = self.source.graph.nodes
         for node in calls:
             self.copied[node] = self._copy(node)
-            if node in self.layers and node not in self.extrema:
+            layer = self.layers.get(node)
+            if layer is not None and layer.key in self.masks:
+                self.copied[node] = self._masked(node, self.masks[layer.key])
+            elif node in self.measured and node not in self.extrema:
                 self._observe(node, self.copied[node], None)
         answer = map_arg(output.args[0], self.copied.__getitem__)
         self.fused.output((answer, tuple(self.extrema[node] for node in measured)))
@@ -98,7 +118,12 @@ class Fuser:
         if node.target is operator.getitem and source in self.folded:
             return self.copied[source]  # type: ignore[index]
         layer = self.layers.get(node)
-        if layer is not None and layer.nonlinearity in RECTIFIERS and isinstance(source, Node):
+        if (
+            node in self.measured
+            and layer is not None
+            and layer.nonlinearity in RECTIFIERS
+            and isinstance(source, Node)
+        ):
             self._observe(node, self.copied[source], layer.nonlinearity)
         return self._call(node)
 
@@ -111,6 +136,11 @@ class Fuser:
         if replacement is not None and self._may_overwrite(node):
             copied.target = replacement
         return copied
+
+    def _masked(self, node: Node, mask: Tensor) -> Node:
+        """Multiply a measured tensor by a factor for each filter."""
+        factor = mask.view(1, -1, *[1] * (node.meta["val"].dim() - 2))
+        return self.fused.call_function(torch.mul, (self.copied[node], self._attribute(f"mask.{node.name}", factor)))
 
     def _may_overwrite(self, node: Node) -> bool:
         source, *others = node.args

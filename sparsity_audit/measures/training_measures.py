@@ -124,15 +124,18 @@ def error_after_zeroing(model: ModelReport) -> Measurement:
     if tried is None:
         return unmeasured("the dead filters were not zeroed: needs --data, a classification error and a dead filter")
     changed = f"{tried.changed_predictions:,} of {tried.images:,} predictions changed"
+    kept = f"with γ = 0 and β kept, {tried.changed_scale_zeroed:,}"
     return Measurement(
         tried.top1_after - tried.top1_before,
-        f"error {tried.top1_before:.2%} before and {tried.top1_after:.2%} after zeroing the filters "
-        f"dead by {tried.criterion}; {changed}",
+        f"error {100 * tried.top1_before:.2f} % before and {100 * tried.top1_after:.2f} % after zeroing the filters "
+        f"dead by {tried.criterion}; {changed} ({kept})",
         tried.images,
         evidence={
             "criterion": tried.criterion,
             "top1_before": tried.top1_before,
             "top1_after": tried.top1_after,
             "changed_predictions": tried.changed_predictions,
+            "top1_scale_zeroed": tried.top1_scale_zeroed,
+            "changed_scale_zeroed": tried.changed_scale_zeroed,
         },
     )

@@ -14,7 +14,7 @@ from sparsity_audit.models.recognise import read_zoo
 from sparsity_audit.models.registry import build_match, has_leaky_twin, infer_zoo, zoo_names
 from sparsity_audit.models.shapes import Shapes, differences, share_equal, summary, without_counters
 from sparsity_audit.models.skeleton import module_shapes
-from sparsity_audit.models.timm_index import match_timm
+from sparsity_audit.models.timm_index import match_timm, same_names
 from sparsity_audit.models.timm_network import TIMM
 from sparsity_audit.schema.spec import NetworkSpec
 
@@ -95,6 +95,10 @@ def _detect_timm(checkpoint: Checkpoint, shapes: Shapes) -> Detected | None:
 
 def _nearest_text(shapes: Shapes) -> str:
     nearest = max(_compared(shapes), key=lambda near: near[:2])
+    # Of timm's networks only digests are known: whether all names are theirs, but not which shapes differ.
+    namesakes = [TIMM + entry.name for entry in same_names(shapes)]
+    if namesakes and nearest.names < len(without_counters(shapes)):
+        return f"the tensors fit no known network; they have the names, but not the shapes, of {summary(namesakes)}"
     if nearest.share == 0 and nearest.names < len(shapes) / 2:
         return "the tensors fit no known network, and none of them is like one of theirs"
     return (

@@ -71,10 +71,15 @@ def match_timm(shapes: Shapes) -> list[tuple[TimmEntry, int]]:
 
     Batch counters may be absent.
     """
-    names = names_digest(shapes)
     found = []
-    for entry in load_timm_index().values():
-        classes = entry.classes(shapes) if entry.names == names else None
+    for entry in same_names(shapes):
+        classes = entry.classes(shapes)
         if classes is not None and shapes_digest(shapes, entry.class_axes) == entry.shapes:
             found.append((entry, classes))
     return found
+
+
+def same_names(shapes: Shapes) -> list[TimmEntry]:
+    """Return the networks whose tensors have exactly these names, whatever their shapes."""
+    names = names_digest(shapes)
+    return [entry for entry in load_timm_index().values() if entry.names == names]

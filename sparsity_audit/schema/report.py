@@ -84,6 +84,9 @@ class AblationInfo(Strict):
     top1_after: float
     changed_predictions: int
     """Images whose first answer became another."""
+    top1_scale_zeroed: float
+    """Error with γ of the filters that are inactive by scale set to 0, and β kept."""
+    changed_scale_zeroed: int
 
 
 class SkippedLayer(Strict):

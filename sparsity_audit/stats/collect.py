@@ -64,7 +64,7 @@ def collect_stats(
     fires: NDArray[np.bool_],
     *,
     batch_size: int,
-    keep_pooled: bool,
+    pooled_budget: int,
     progress: Progress | None = None,
 ) -> tuple[FeatureStats, ErrorCount | None]:
     """Run the corpus through an observed model once.
@@ -74,7 +74,7 @@ def collect_stats(
         not [batch, classes] or the labels don't fit it). ``fires`` tells of which filters universality is
         defined.
     """
-    stats = FeatureStats(fires, keep_pooled=keep_pooled)
+    stats = FeatureStats(fires, pooled_budget)
     error: ErrorCount | None = ErrorCount()
     for pixels, labels in corpus.batches(observed.batch or batch_size):
         logits, extrema = observed(normalise(pixels))

@@ -6,7 +6,7 @@ machines agree exactly.
 
 from __future__ import annotations
 
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,6 @@ class FeatureStats:
 
     fires: Bools
     pooled_budget: int = POOLED_BUDGET
-    keep_pooled: InitVar[bool] = True
     images: int = 0
     maximum: Floats = field(init=False)
     minimum: Floats = field(init=False)
@@ -47,13 +46,13 @@ class FeatureStats:
     nonfinite: NDArray[np.int64] = field(init=False)
     pooled: PooledMaxima = field(init=False)
 
-    def __post_init__(self, keep_pooled: bool) -> None:
+    def __post_init__(self) -> None:
         filters = len(self.fires)
         self.maximum = np.full(filters, -np.inf, np.float32)
         self.minimum = np.full(filters, np.inf, np.float32)
         self.fired = np.zeros(filters, np.int64)
         self.nonfinite = np.zeros(filters, np.int64)
-        self.pooled = PooledMaxima(int(self.fires.sum()), self.pooled_budget if keep_pooled else 0)
+        self.pooled = PooledMaxima(int(self.fires.sum()), self.pooled_budget)
 
     def update(self, high: Floats, low: Floats) -> None:
         """Add a batch: the largest and smallest activation of each plane, both [batch, filters]."""

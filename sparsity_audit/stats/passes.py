@@ -37,6 +37,8 @@ class Measured:
     error: ErrorCount | None
     redone: int
     """Filters within rounding of a threshold, which the unfused program decided."""
+    layout: torch.memory_format
+    """The memory layout that was the fastest."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,14 @@ class CorpusPass:
 
     Attributes:
         batch_size: images at a time, unless the model fixes its own.
-        keep_pooled: whether the plane maxima of every image are kept, for universality.
+        pooled_budget: bytes that plane maxima may take before universality comes from a sketch.
     """
 
     graph: FeatureGraph
     normalise: Normaliser
     batch_size: int
     device: str
-    keep_pooled: bool
+    pooled_budget: int
 
     def measure(self, corpus: Corpus, test: Corpus | None, told: Told) -> Measured:
         """Return the statistics of ``corpus`` and the error on ``test`` (from the same pass where it is the same)."""
@@ -66,7 +68,7 @@ class CorpusPass:
             self.normalise,
             fires,
             batch_size=self.batch_size,
-            keep_pooled=self.keep_pooled,
+            pooled_budget=self.pooled_budget,
             progress=told(f"{corpus.name} {corpus.split}: statistics"),
         )
         undecided = fused.undecided(stats.maximum.astype(np.float64), stats.minimum.astype(np.float64))
@@ -78,7 +80,7 @@ class CorpusPass:
             fused.observing(on=False)
             progress = told(f"{test.name} {test.split}: error")
             error = measure_error(fused, test, self.normalise, batch_size=self.batch_size, progress=progress)
-        return Measured(stats, error, int(undecided.sum()))
+        return Measured(stats, error, int(undecided.sum()), fused.layout)
 
     def _fastest(self, corpus: Corpus) -> FusedPass:
         """Return the fused program in the memory layout that is faster on a few of the corpus's own images."""
@@ -97,9 +99,9 @@ class CorpusPass:
             observe(self.graph, self.device, layers),
             corpus,
             self.normalise,
-            stats.fires[columns],
+            np.zeros(len(columns), bool),  # extrema decide; universality stays what it is
             batch_size=self.batch_size,
-            keep_pooled=False,
+            pooled_budget=0,
             progress=told(f"{corpus.name} {corpus.split}: {int(undecided.sum())} filters near a threshold"),
         )
         chosen = undecided[columns]

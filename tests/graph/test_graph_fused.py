@@ -39,7 +39,7 @@ class Images:
 
 
 def measure(graph: FeatureGraph, tensor: Tensor, batch: int = 8) -> Measured:
-    run = CorpusPass(graph, torch.from_numpy, batch, "cpu", keep_pooled=True)  # type: ignore[arg-type]
+    run = CorpusPass(graph, torch.from_numpy, batch, "cpu", pooled_budget=2**30)  # type: ignore[arg-type]
     return run.measure(Images(tensor), None, lambda _label: None)  # type: ignore[arg-type]
 
 

@@ -114,6 +114,13 @@ def test_twins_within_timm_are_listed_and_not_chosen_from(save: Save, monkeypatc
     assert failure.value.exit_code == 4
 
 
+def test_a_pruned_network_is_told_by_its_names(save: Save) -> None:
+    state = mobilenetv2_100(5)
+    state |= {"conv_head.weight": torch.ones(900, 320, 1, 1), "classifier.weight": torch.ones(5, 900)}
+    with pytest.raises(ArchitectureError, match=r"names, but not the shapes, of timm:mobilenetv2_.* and 2 more; name"):
+        detect(save(state))
+
+
 def test_looking_up_is_fast_and_needs_neither_torch_nor_timm() -> None:
     shapes = shapes_of(mobilenetv2_100(10))
     load_timm_index.cache_clear()

@@ -81,7 +81,7 @@ def test_one_pass_gives_statistics_and_error(batch_size: int) -> None:
         normaliser(),
         np.ones(6, bool),
         batch_size=batch_size,
-        keep_pooled=True,
+        pooled_budget=2**20,
         progress=lambda done, total: told.append((done, total)),
     )
     with torch.no_grad():
@@ -102,7 +102,7 @@ def test_no_error_where_the_output_is_not_one_logit_per_class() -> None:
     data = corpus()
     for net in (NoLogits(), Net(classes=3)):
         observed = observe(build_graph(net, data.shape))
-        stats, error = collect_stats(observed, data, normaliser(), np.ones(6, bool), batch_size=8, keep_pooled=False)
+        stats, error = collect_stats(observed, data, normaliser(), np.ones(6, bool), batch_size=8, pooled_budget=2**20)
         assert (stats.images, error) == (23, None)
         assert measure_error(observed, data, normaliser(), batch_size=8) is None
 

@@ -1,0 +1,1 @@
+"""Networks with planted faults, and whether an audit finds exactly those."""
