@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from sparsity_audit.engine.rulepacks import shipped_packs
 from sparsity_audit.engine.validating import COMMAND_LINE, validate
 from sparsity_audit.errors import ConfigError
 from sparsity_audit.schema.config import AuditConfig
+from sparsity_audit.schema.spec import TrainingSettings, ZooSpec
 
 OWN_FILE = "sparsity-audit.toml"
 PROJECT_FILE = "pyproject.toml"
@@ -60,6 +61,18 @@ def load_configuration(overrides: Mapping[str, Any], start: Path | None = None) 
     return validate(AuditConfig, merged, COMMAND_LINE), str(path)
 
 
+def load_training(path: Path) -> TrainingSettings:
+    """Return how a model was trained, from a file of settings alone or a whole zoo spec.
+
+    Raises:
+        ConfigError: a file that cannot be read or does not fit.
+    """
+    content = _read(path)
+    if "network" in content:
+        return validate(ZooSpec, content, str(path)).settings()
+    return validate(TrainingSettings, content, str(path))
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
@@ -86,9 +99,18 @@ def _anchored(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     if "rules" in anchored:
         packs = shipped_packs()
         anchored["rules"] = [rule if rule in packs else anchor(rule) for rule in anchored["rules"]]
-    if "data" in anchored and _is_folder(anchored["data"], folder):
-        anchored["data"] = anchor(anchored["data"])
+    if "data" in anchored:
+        anchored["data"] = _anchored_data(anchored["data"], folder, anchor)
     return anchored
+
+
+def _anchored_data(data: str, folder: Path, anchor: Callable[[str], str]) -> str:
+    from sparsity_audit.data.photographs import path_of
+
+    if (named := path_of(data)) is not None:
+        kind, path = named
+        return f"{kind}:{anchor(path)}"
+    return anchor(data) if _is_folder(data, folder) else data
 
 
 def _is_folder(data: str, folder: Path) -> bool:

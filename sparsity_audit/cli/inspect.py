@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A weight file.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A weight file or folder.")],
     tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor.")] = False,
 ) -> None:
     """Say what a weight file holds: container, architecture, tensors, normalisation layers."""
@@ -53,12 +53,17 @@ def _facts(checkpoint: Checkpoint) -> list[tuple[str, str]]:
 def _architecture(checkpoint: Checkpoint) -> str:
     """Say whose weights these are; a network that nobody knows is a fact here, not a failure."""
     from sparsity_audit.errors import ArchitectureError
+    from sparsity_audit.models.config import read_config
     from sparsity_audit.models.detect import detect
     from sparsity_audit.models.metadata import read_metadata
 
     metadata = read_metadata(checkpoint)
     if metadata is not None:
-        return f"zoo:{metadata.network.name} ({len(metadata.classes)} classes; from the file's metadata)"
+        name = metadata.network.name
+        return f"{name if ':' in name else f'zoo:{name}'} ({len(metadata.classes)} classes; from the file's metadata)"
+    configured = read_config(checkpoint).name
+    if configured is not None:
+        return f"timm:{configured} (from the folder's config.json)"
     try:
         found = detect(checkpoint)
     except ArchitectureError as failure:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sparsity_audit.cli import inspect, rules, run, schema
+from sparsity_audit.cli import inspect, rules, run, schema, selftest
 from sparsity_audit.cli.outputs import silence_stdout
 from sparsity_audit.errors import ExitCode, SparsityAuditError
 from sparsity_audit.version import __version__
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.command("run", short_help="Audit models: what is dead, what it costs, what can go.")(run.run)
 app.command("inspect", short_help="Say what a weight file holds.")(inspect.inspect)
 app.command("schema", short_help="Print the JSON Schema of a file format.")(schema.schema)
+app.command("selftest", short_help="Check that what is planted is found.")(selftest.selftest)
 app.add_typer(rules.app, name="rules")
 
 

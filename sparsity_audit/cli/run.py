@@ -7,11 +7,15 @@ from typing import Annotated, Any
 import typer
 
 Names = list[str] | None
-_MODEL = "Weight files (.safetensors, .pt, .pth, .th, .bin); from the configuration where left out."
+_MODEL = "Weight files or folders (.safetensors, .pt, .ckpt, ...); from the configuration where left out."
 _ROOT = "Folder that holds data sets; SPARSITY_AUDIT_DATA by default."
-_ARCH = "zoo:NAME, torchvision:NAME or python:PKG.MODULE:FACTORY; detected by default."
+_ARCH = "zoo:NAME, torchvision:NAME, timm:NAME or python:PKG.MODULE:FACTORY; detected by default."
 _RULES = "Rule pack or TOML file; repeatable; 'default' by default."
-_DATA = "Corpus: digits, cifar10, cifar100, or a folder. Without it only weights are looked at."
+_DATA = (
+    "Corpus: digits, cifar10, cifar100, tinyimagenet, imagenet, imagefolder:PATH, parquet:PATH, or a folder of one "
+    "of these. Without it only weights are looked at."
+)
+_TRAINING = "TOML file that says how the model was trained: optimizer, regularizer, batch_size."
 
 
 def run(
@@ -27,6 +31,9 @@ def run(
         str | None, typer.Option(help="Means of the channels, 0-1; the model's or data's by default.", metavar="R,G,B")
     ] = None,
     std: Annotated[str | None, typer.Option(help="Deviations of the channels, 0-1; likewise.", metavar="R,G,B")] = None,
+    resize: Annotated[int | None, typer.Option(help="Photographs: pixels of the shorter side.", metavar="N")] = None,
+    crop: Annotated[int | None, typer.Option(help="Photographs: pixels of a central square.", metavar="N")] = None,
+    training: Annotated[str | None, typer.Option(help=_TRAINING, metavar="FILE")] = None,
     rules: Annotated[Names, typer.Option(help=_RULES, metavar="PACK|FILE")] = None,
     select: Annotated[
         Names, typer.Option(help="Only these rules: SA101, or SA1 for all that begin so; by commas.", metavar="IDS")
@@ -70,6 +77,9 @@ def run(
     Exit codes: 0 passed, 1 a rule failed, 2 interrupted, 3 internal error or a rule that crashed, 4 usage or
     unreadable input, 5 nothing was audited.
     """
+    from pathlib import Path
+
+    from sparsity_audit.cli.configuration import load_training
     from sparsity_audit.cli.run_session import Request, execute
 
     overrides: dict[str, Any] = {
@@ -80,6 +90,9 @@ def run(
         "arch": arch,
         "mean": _numbers(mean, "--mean"),
         "std": _numbers(std, "--std"),
+        "resize": resize,
+        "crop": crop,
+        "training": load_training(Path(training)) if training is not None else None,
         "rules": rules or None,
         "select": _split(select, "--select"),
         "ignore": _split(ignore, "--ignore"),

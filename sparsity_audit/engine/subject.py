@@ -60,9 +60,9 @@ class Subject:
             found = self.known.loaded.architecture
             return ArchitectureInfo(name=found.name, how=found.how, twins=list(found.twins), classes=found.classes)
         if self.metadata is not None:
-            return ArchitectureInfo(
-                name=f"zoo:{self.metadata.network.name}", how="metadata", classes=len(self.metadata.classes)
-            )
+            name = self.metadata.network.name
+            full = name if ":" in name else f"zoo:{name}"
+            return ArchitectureInfo(name=full, how="metadata", classes=len(self.metadata.classes))
         return None
 
 

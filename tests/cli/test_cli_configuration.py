@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from cli_helpers import call, write_healthy, write_net, write_sick
 
@@ -105,3 +107,23 @@ def test_a_table_that_is_none_and_bytes_that_are_no_text(tmp_path, capsys):
     call(capsys, "run", "m").refused("pyproject.toml", "should be a table")
     (tmp_path / "pyproject.toml").write_bytes(b"\xff")
     call(capsys, "run", "m").refused("pyproject.toml", "UTF-8")
+
+
+def test_folders_of_photographs_are_relative_to_the_file(tmp_path):
+    from sparsity_audit.cli.configuration import load_configuration
+
+    (tmp_path / "sparsity-audit.toml").write_text('data = "imagefolder:birds"\n')
+    (tmp_path / "sub").mkdir()
+    config, _ = load_configuration({}, tmp_path / "sub")
+    assert config.data == f"imagefolder:{tmp_path.resolve() / 'birds'}"
+
+
+def test_training_from_settings_or_from_a_spec(tmp_path):
+    from sparsity_audit.cli.configuration import load_training
+
+    alone = tmp_path / "training.toml"
+    alone.write_text('optimizer = { name = "adam", lr = 1e-3 }\nbatch_size = 40\n')
+    spec = Path(__file__).resolve().parents[2] / "zoo" / "digits-adam-l2.toml"
+    assert load_training(alone).batch_size == load_training(spec).batch_size == 40
+    assert load_training(alone).regularizer is None
+    assert load_training(spec).regularizer.kind == "l2"

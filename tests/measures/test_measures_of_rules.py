@@ -188,11 +188,18 @@ def test_selectivity_of_the_last_third_less_the_first() -> None:
     assert "--data" in str(take("selectivity_growth", None, model_of(*layers[:2], corpus=None)).reason)
 
 
+def zeroed(before: float, after: float) -> dict[str, object]:
+    """What zeroing did to 400 images."""
+    scale = {"top1_scale_zeroed": 0.11, "changed_scale_zeroed": 7}
+    common = {"criterion": "union", "images": 400, "changed_predictions": 31}
+    return {**common, **scale, "top1_before": before, "top1_after": after}
+
+
 def test_zeroing_counts_points_of_error_and_changed_answers() -> None:
-    tried = {"criterion": "union", "images": 400, "top1_before": 0.1, "top1_after": 0.12, "changed_predictions": 31}
-    found = take("error_after_zeroing", None, model_of(ablation=tried))
+    found = take("error_after_zeroing", None, model_of(ablation=zeroed(0.1, 0.12)))
     assert (found.value, found.n) == (pytest.approx(0.02), 400)
     assert "31 of 400" in found.message
+    assert (found.evidence["top1_scale_zeroed"], found.evidence["changed_scale_zeroed"]) == (0.11, 7)
     assert take("error_after_zeroing", None, model_of()).reason
 
 
@@ -206,9 +213,8 @@ def test_zeroing_counts_points_of_error_and_changed_answers() -> None:
     ],
 )
 def test_limits_on_zeroing(rise: float, outcome: str, severity: str | None) -> None:
-    tried = {"criterion": "union", "images": 9, "top1_before": 0.5, "top1_after": 0.5 + rise, "changed_predictions": 1}
     rules = [rule for rule in load_rules(["default"]) if rule.id == "SA401"]
-    (result,) = evaluate(rules, model_of(ablation=tried))
+    (result,) = evaluate(rules, model_of(ablation=zeroed(0.5, 0.5 + rise)))
     assert (result.outcome, result.severity) == (outcome, severity)
 
 
