@@ -81,7 +81,7 @@ def _with_data(
     corpus = corpora.statistics
     assert corpus is not None
     normalisation = normalisation_for(config, subject, corpus)
-    run = _corpus_pass(known, config, normalisation)
+    run = _corpus_pass(known, config, normalisation, corpus)
     test = corpora.split("test")
 
     def told(label: str) -> Callable[[int, int], None] | None:
@@ -93,24 +93,29 @@ def _with_data(
     error = None if test is None or measured.error is None else _error_info(measured.error, test.split)
     ablation = None
     if test is not None and error is not None and any(rule.measure == ABLATING for rule in rules):
-        ablation = _ablation(run, measured, findings, test, told)
+        ablation = _ablation(run, measured, error, findings, test, told)
     return _report(subject, findings, corpus_info(corpus), normalisation, error, ablation)
 
 
-def _corpus_pass(known: WithGraph, config: AuditConfig, normalisation: NormalisationInfo) -> CorpusPass:
+def _corpus_pass(known: WithGraph, config: AuditConfig, normalisation: NormalisationInfo, corpus: Corpus) -> CorpusPass:
     from sparsity_audit.stats.collect import Normaliser
     from sparsity_audit.stats.passes import CorpusPass
 
+    budget = int(config.memory_budget * GIB)
+    firing = sum(layer.filters for layer in known.graph.layers if layer.fires)
     return CorpusPass(
         known.graph,
         Normaliser(normalisation, config.device),
         config.batch_size,
         config.device,
-        pooled_budget=int(config.memory_budget * GIB),
+        # Where it is known beforehand that they won't fit, the sketch starts at once, without filling the budget.
+        pooled_budget=budget if len(corpus) * firing * 4 <= budget else 0,
     )
 
 
-def _ablation(run: CorpusPass, measured: Measured, findings: Findings, test: Corpus, told: Told) -> AblationInfo | None:
+def _ablation(
+    run: CorpusPass, measured: Measured, error: ErrorInfo, findings: Findings, test: Corpus, told: Told
+) -> AblationInfo | None:
     """Try the model without its dead filters; None where it has none."""
     from sparsity_audit.stats.ablation import ablate
 
@@ -118,11 +123,11 @@ def _ablation(run: CorpusPass, measured: Measured, findings: Findings, test: Cor
     if not any(dead.values()):
         return None
     by_scale = {layer.key: layer.scale or [] for layer in findings.layers}
-    tried = ablate(run, measured.layout, test, dead, by_scale, told)
+    tried = ablate(run, measured, test, dead, by_scale, told)
     return AblationInfo(
         criterion="union",
-        images=tried.images,
-        top1_before=tried.error_before,
+        images=error.images,
+        top1_before=error.top1,
         top1_after=tried.error_silenced,
         changed_predictions=tried.changed_silenced,
         top1_scale_zeroed=tried.error_scale_zeroed,

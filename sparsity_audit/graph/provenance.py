@@ -172,13 +172,9 @@ class Provenance(Interpreter):
         kept = merged.expand([1 if axis in axes else size for axis, size in enumerate(args[0].shape)])
         return kept if keep else kept.squeeze(axes)
 
-    def _opaque(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        """Mark every output as made of all that was read, and as needed whatever becomes of it."""
-        producers: set[int] = {ALIVE}
-        for tensor in _tensors((args, kwargs)):
-            for label in torch.unique(_narrowed(tensor)).tolist():
-                producers |= self.sets[label]
-        label = torch.tensor(self._label(frozenset(producers)))
+    def _opaque(self, node: Node, _args: Sequence[Any], _kwargs: dict[str, Any]) -> Any:
+        """Mark every output as needed, whatever becomes of what was read; naming all of that would tell no more."""
+        label = torch.tensor(LIVE)
         value = node.meta.get("val")
         if ops.op_name(node) not in _LINEAR:
             self.opaque.setdefault(ops.op_name(node), node.name)
@@ -234,14 +230,6 @@ _LINEAR = frozenset(f"aten.{name}" for name in "linear.default addmm.default mm.
 def example_shape(value: Any) -> list[int]:
     """Return a tensor's shape with a symbolic batch replaced by that of the exported example."""
     return [size if isinstance(size, int) else int(size.node.hint) for size in value.shape]
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    return [tensor for part in value for tensor in _tensors(part)] if isinstance(value, tuple | list) else []
 
 
 def _narrowed(labels: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class AuditConfig(Strict):
     batch_size: Annotated[int, Field(ge=1)] = 100
     device: str = "cpu"
     memory_budget: Positive = 2.0
-    """GiB that the pooled maxima (images × filters × 4 bytes) may take; beyond it universality is undecided."""
+    """GiB that the pooled maxima (images × filters × 4 bytes) may take; beyond it universality comes from a sketch."""
     json_path: str | None = Field(default=None, alias="json")
     markdown: str | None = None
     exit_zero: bool = False

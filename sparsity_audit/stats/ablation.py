@@ -16,7 +16,7 @@ from sparsity_audit.stats.collect import Progress
 
 if TYPE_CHECKING:
     from sparsity_audit.data.corpus import Corpus
-    from sparsity_audit.stats.passes import CorpusPass
+    from sparsity_audit.stats.passes import CorpusPass, Measured
 
 Answers = NDArray[np.int64]
 Told = Callable[[str], Progress | None]
@@ -26,8 +26,6 @@ Told = Callable[[str], Progress | None]
 class Ablation:
     """Errors (0–1) and changed first answers on a labelled corpus, for two ways to take filters out."""
 
-    images: int
-    error_before: float
     error_silenced: float
     changed_silenced: int
     error_scale_zeroed: float
@@ -35,21 +33,28 @@ class Ablation:
 
 
 def ablate(
-    run: CorpusPass, layout: torch.memory_format, corpus: Corpus, dead: Filters, dead_by_scale: Filters, told: Told
+    run: CorpusPass, measured: Measured, corpus: Corpus, dead: Filters, dead_by_scale: Filters, told: Told
 ) -> Ablation:
-    """Run the labelled ``corpus`` with all filters, without the dead ones, and with γ = 0 where it is inactive."""
+    """Run the labelled ``corpus`` without the dead filters, and with γ = 0 where it is inactive.
+
+    Args:
+        measured: what the same run gave with all filters, its error on the same corpus included.
+    """
+    assert measured.error is not None
+    before = np.concatenate(measured.error.answers)
     programs = {
-        "all filters": silence(run.graph, {}, layout, run.device),
-        "dead filters silenced": silence(run.graph, dead, layout, run.device),
-        "γ set to 0": without_scale(run.graph, dead_by_scale, layout, run.device),
+        "dead filters silenced": silence(run.graph, dead, measured.layout, run.device),
+        "γ set to 0": without_scale(run.graph, dead_by_scale, measured.layout, run.device),
     }
-    before, silenced, zeroed = (
+    silenced, zeroed = (
         _answers(program, run, corpus, told(f"{corpus.name} {corpus.split}: {name}"))
         for name, program in programs.items()
     )
-    wrong = [float((answers != corpus.labels).mean()) for answers in (before, silenced, zeroed)]
     return Ablation(
-        len(corpus), wrong[0], wrong[1], int((silenced != before).sum()), wrong[2], int((zeroed != before).sum())
+        error_silenced=float((silenced != corpus.labels).mean()),
+        changed_silenced=int((silenced != before).sum()),
+        error_scale_zeroed=float((zeroed != corpus.labels).mean()),
+        changed_scale_zeroed=int((zeroed != before).sum()),
     )
 
 

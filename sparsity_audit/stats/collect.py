@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -27,11 +27,14 @@ class ErrorCount:
     wrong1: int = 0
     wrong5: int = 0
     classes: int = 0
+    answers: list[NDArray[np.int64]] = field(default_factory=list, compare=False)
+    """First answers [batch] of every batch, in order."""
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: logits [batch, classes], labels [batch]. NaN logits are wrong answers."""
         self.images += len(labels)
         self.classes = logits.shape[1]
+        self.answers.append(logits.argmax(dim=1).cpu().numpy())
         wanted = logits.gather(1, labels[:, None])
         # The rank of the wanted class, ties against it: a constant answer must not look right. NaN is
         # neither above nor below anything, so "not below" counts it against the answer too.

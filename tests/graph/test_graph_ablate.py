@@ -75,13 +75,15 @@ def test_counts_of_changed_answers() -> None:
     net, graph = network()
     run = CorpusPass(graph, torch.from_numpy, 7, "cpu", pooled_budget=0)  # type: ignore[arg-type]
     corpus = Images(images(COUNT))
-    corpus.labels = answers(net).argmax(1).numpy()  # type: ignore[attr-defined]
+    corpus.labels = answers(net).argmax(1).numpy()
     dead, by_scale = chosen(graph, [4, 5, 6, 7]), chosen(graph, [6, 7])
-    tried = ablate(run, torch.channels_last, corpus, dead, by_scale, lambda _: None)  # type: ignore[arg-type]
-    silenced = (answers(with_affine(net, [4, 5, 6, 7], beta=True)).argmax(1).numpy() != corpus.labels).sum()  # type: ignore[attr-defined]
-    zeroed = (answers(with_affine(net, [6, 7], beta=False)).argmax(1).numpy() != corpus.labels).sum()  # type: ignore[attr-defined]
+    measured = run.measure(corpus, corpus, lambda _: None)  # type: ignore[arg-type]
+    tried = ablate(run, measured, corpus, dead, by_scale, lambda _: None)  # type: ignore[arg-type]
+    silenced = (answers(with_affine(net, [4, 5, 6, 7], beta=True)).argmax(1).numpy() != corpus.labels).sum()
+    zeroed = (answers(with_affine(net, [6, 7], beta=False)).argmax(1).numpy() != corpus.labels).sum()
     assert silenced > 0
-    assert (tried.images, tried.error_before) == (COUNT, 0.0)
+    assert measured.error is not None
+    assert measured.error.wrong1 == 0
     assert (tried.changed_silenced, tried.changed_scale_zeroed) == (silenced, zeroed)
     assert (tried.error_silenced, tried.error_scale_zeroed) == (silenced / COUNT, zeroed / COUNT)
 

@@ -27,6 +27,7 @@ class Images:
     """As much of a corpus as the pass looks at."""
 
     tensor: Tensor
+    labels: np.ndarray | None = None
     name: str = "images"
     split: str = "train"
 
@@ -34,8 +35,9 @@ class Images:
         return len(self.tensor)
 
     def batches(self, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for part in self.tensor.split(size):
-            yield part.numpy(), np.zeros(len(part), np.int64)
+        labels = np.zeros(len(self), np.int64) if self.labels is None else self.labels
+        for start in range(0, len(self), size):
+            yield self.tensor[start : start + size].numpy(), labels[start : start + size]
 
 
 def measure(graph: FeatureGraph, tensor: Tensor, batch: int = 8) -> Measured:

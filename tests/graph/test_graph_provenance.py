@@ -163,4 +163,11 @@ def test_operation_not_understood_keeps_what_it_reads() -> None:
     net = Between(lambda x: x.cumsum(1), 6).eval()
     graph = build_graph(net, SHAPE)
     assert set(graph.opaque) == {"aten.cumsum.default"}
-    assert all(-1 in channel for channel in graph.layers[1].reads)
+    assert all(channel == {-1} for channel in graph.layers[1].reads)
+
+
+def test_residual_around_an_operation_not_understood_keeps_each_channel_its_own() -> None:
+    net = Between(lambda x: x + F.layer_norm(x, [PLANE]), 6).eval()
+    graph = build_graph(net, SHAPE)
+    assert set(graph.opaque) == {"aten.layer_norm.default"}
+    assert [set(channel) for channel in graph.layers[1].reads] == [{-1, i} for i in range(6)]
