@@ -193,4 +193,9 @@ def _notes(graph: FeatureGraph) -> list[str]:
         notes.append(f"operations whose channels were not followed: {names}; what they read counts as needed")
     if graph.captured.batch is not None:
         notes.append(f"the model fixes its batch size: batches of {graph.captured.batch}, the last one filled up")
+    if graph.captured.mixes_images:
+        notes.append(
+            "the model's answer for an image depends on the rest of its batch, or on chance (a batch norm without "
+            "running statistics?): verdicts hold for these batches in this order"
+        )
     return notes

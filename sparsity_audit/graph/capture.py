@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.fx import GraphModule
+from torch.utils._pytree import tree_leaves
 
 from sparsity_audit.errors import GraphError
 
@@ -27,6 +28,8 @@ class Captured:
     batch: int | None
     """The only batch size it takes; None where it takes any."""
     input_shape: tuple[int, int, int]
+    mixes_images: bool = False
+    """What it says of an image depends on the other images of the batch, or on chance."""
 
     @property
     def example_batch(self) -> int:
@@ -45,16 +48,35 @@ def capture(model: nn.Module, input_shape: tuple[int, int, int], *, static_batch
     """
     with _evaluating(model):
         try:
-            return Captured(_export(model, input_shape, EXAMPLE_BATCH, dynamic=True), None, input_shape)
+            program, fixed = _export(model, input_shape, EXAMPLE_BATCH, dynamic=True), None
         except Exception as dynamic_failure:  # torch.export raises whatever the model's own code raises
             try:
-                return Captured(_export(model, input_shape, static_batch, dynamic=False), static_batch, input_shape)
+                program, fixed = _export(model, input_shape, static_batch, dynamic=False), static_batch
             except Exception:
                 _run_eagerly(model, input_shape)
                 raise GraphError(
                     f"{type(model).__name__} cannot be captured by torch.export: {one_line(dynamic_failure)}; "
                     "control flow that depends on the image's values is the usual cause"
                 ) from dynamic_failure
+    return Captured(program, fixed, input_shape, _mixes_images(program, input_shape, fixed or EXAMPLE_BATCH))
+
+
+def _mixes_images(program: GraphModule, input_shape: tuple[int, int, int], batch: int) -> bool:
+    """Tell whether the answer for the first image changes when the other images of the batch do.
+
+    A batch norm without running statistics is the usual cause.
+    """
+    images = torch.randn(batch, *input_shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        first = tree_leaves(program(images))
+        images[1:] *= 3
+        second = tree_leaves(program(images))
+    pairs = [
+        (a[0], b[0])
+        for a, b in zip(first, second, strict=True)
+        if isinstance(a, torch.Tensor) and a.is_floating_point() and a.dim() and a.numel() and len(a) == batch
+    ]
+    return not all(bool(((a - b).abs() <= 1e-3 * a.abs().max()).all()) for a, b in pairs if a.isfinite().all())
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch.fx import Node
 
-from sparsity_audit.graph.ops import IDENTITIES, NONLINEARITIES, NORMS, SPATIAL, op_name
+from sparsity_audit.graph.ops import IDENTITIES, NONLINEARITIES, NORMS, SPATIAL, op_name, pools_channels
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def follow(convolution: Node) -> Chain:
             nonlinearity = node = measured = user
             if norm is not None:
                 break
-        elif name in IDENTITIES or name in SPATIAL:
+        elif name in IDENTITIES or (name in SPATIAL and not pools_channels(user)):
             node = _first_output(user)  # measured stays: a plane that was pooled has lost its minimum
         else:
             break

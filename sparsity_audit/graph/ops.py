@@ -6,6 +6,8 @@ An operation that stands in no table is *opaque*: whatever it reads is held to b
 
 from __future__ import annotations
 
+import re
+
 from torch.fx import Node
 
 CONVOLUTIONS = frozenset(
@@ -121,3 +123,14 @@ def is_convolution(node: Node) -> bool:
 def is_transposed(node: Node) -> bool:
     """Tell whether the node calls a transposed convolution, whose weight has its input channels first."""
     return op_name(node).startswith("aten.conv_transpose")
+
+
+def pools_channels(node: Node) -> bool:
+    """Tell whether the node pools along the channel axis, too.
+
+    So it is where a pooling over k axes gets a tensor of k + 1: it takes the batch for channels and the channels
+    for the first of its axes.
+    """
+    axes = re.match(r"aten\.\w+_pool(\d)d", op_name(node))
+    source = node.args[0] if node.args else None
+    return axes is not None and isinstance(source, Node) and source.meta["val"].dim() == int(axes[1]) + 1

@@ -58,7 +58,18 @@ class Provenance(Interpreter):
         if n.op != "call_function":
             return super().run_node(n)
         args, kwargs = self.fetch_args_kwargs_from_env(n)
-        return self._handler(n)(n, args, kwargs)
+        try:
+            labels = self._handler(n)(n, args, kwargs)
+        except (
+            IndexError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ):  # a use of the operation that its handler didn't foresee
+            return self._opaque(n, args, kwargs)
+        value = n.meta.get("val")
+        foreseen = not isinstance(value, Tensor) or list(labels.shape) == example_shape(value)
+        return labels if foreseen else self._opaque(n, args, kwargs)
 
     def _handler(self, node: Node) -> Handler:
         name = ops.op_name(node)
@@ -69,7 +80,7 @@ class Provenance(Interpreter):
         if name in ops.CONVOLUTIONS:
             return self._convolution
         if name in ops.NORMS or name in ops.SPATIAL:
-            return self._same_channels
+            return self._strided_channels if ops.pools_channels(node) else self._same_channels
         if name in ops.NONLINEARITIES or name in ops.IDENTITIES or name in ops.ELEMENTWISE:
             return lambda _node, args, _kwargs: args[0]
         if name in ops.BINARY:
@@ -109,11 +120,25 @@ class Provenance(Interpreter):
         )
         return spread if isinstance(value, tuple | list) else spread[0]
 
+    def _strided_channels(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Take every n-th channel; a pooling whose window holds several channels is not understood."""
+        value, window = node.meta["val"], [*args[1:4], []]
+        kernel, stride, padding = window[0], window[1] or window[0], window[2] or [0]
+        if not isinstance(value, Tensor) or not isinstance(kernel, list) or kernel[0] != 1 or padding[0] != 0:
+            return self._opaque(node, args, kwargs)
+        shape = example_shape(value)
+        merged = self._plane_merged(args[0])[:, :: stride[0]]
+        return merged.view(*merged.shape, *[1] * (len(shape) - 2)).expand(shape)
+
     def _binary(self, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
         shape = example_shape(node.meta["val"])
         tensors = [argument for argument in args[:2] if isinstance(argument, Tensor)]
         if ops.op_name(node) == "aten.mul.Tensor" and len(tensors) == 2:
             tensors = _without_gate(tensors, node)
+        if ops.op_name(node) == "aten.div.Tensor" and list(args[0].shape) == shape:
+            tensors = [
+                tensor for tensor in tensors if list(tensor.shape) == shape
+            ]  # a divisor spread over it scales it
         return self._union(tensors, shape)
 
     def _movement(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

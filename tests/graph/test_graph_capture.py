@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparsity_audit import Corpus, audit
 from sparsity_audit.errors import GraphError
 from sparsity_audit.graph.feature_graph import build_graph
 from sparsity_audit.graph.instrument import observe
@@ -200,3 +201,49 @@ def test_buffer_that_counts_calls_is_not_moved() -> None:
     observed = observe(build_graph(net, SHAPE))
     observed(torch.zeros(2, *SHAPE))
     assert net.calls.item() == 0
+
+
+class BatchStatistics(Small):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm2d(4, track_running_stats=False)
+
+
+class Centred(Small):
+    def forward(self, x: Tensor) -> object:
+        return super().forward(x - x.mean(0, keepdim=True))
+
+
+class Noisy(Small):
+    def forward(self, x: Tensor) -> object:
+        return super().forward(x + torch.rand_like(x))
+
+
+@pytest.mark.parametrize(
+    ("kind", "mixes"),
+    [(BatchStatistics, True), (Centred, True), (Noisy, True), (Small, False), (ReturnsDict, False), (Normed, False)],
+)
+def test_answer_that_depends_on_the_rest_of_the_batch_is_told(kind: type[Small], mixes: bool) -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    net = kind()
+    drawn = torch.get_rng_state()
+    assert build_graph(net, SHAPE).captured.mixes_images == mixes
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert not torch.equal(before, drawn)
+
+
+@pytest.mark.parametrize("kind", [Small, BatchStatistics, ShadowsModules])
+def test_audit_of_models_of_every_manner(kind: type[Small]) -> None:
+    """One filter of four is planted dead; the report says where verdicts hold for these batches only."""
+    torch.manual_seed(0)
+    net = kind()
+    for parameter in net.parameters():
+        parameter.requires_grad_(False)
+    net.bn.weight[1], net.bn.bias[1] = 0.0, -1.0
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
+    model = audit(net, Corpus.from_arrays(pixels, np.arange(12) % 5), batch_size=5).models[0]
+    assert [(layer.key, layer.scale, layer.activation) for layer in model.layers] == [("conv", [1], [1])]
+    assert any("rest of its batch" in note for note in model.notes) == (kind is BatchStatistics)
+    assert not any(parameter.requires_grad for parameter in net.parameters())
+    assert all(part.training for part in nn.Module.modules(net))

@@ -63,6 +63,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "channel-shuffle": (lambda x: F.channel_shuffle(x, 3), 6),
     "one-minus": (lambda x: 1 - x, 6),
     "mean-max": (lambda x: torch.cat([x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)], 1), 12),
+    "every-second-channel": (lambda x: F.max_pool3d(x, (1, 3, 3), stride=(2, 1, 1)), 3),
     "pool-upsample": (lambda x: F.interpolate(F.max_pool2d(x, 2), scale_factor=2, mode="bilinear"), 6),
     "max-of-groups": (lambda x: x.unflatten(1, (3, 2)).flatten(2).transpose(1, 2)[..., None], 2 * PLANE * PLANE),
     "in-place": (lambda x: x[:, :3].clone().add_(x[:, 3:]).relu_(), 3),
@@ -171,3 +172,18 @@ def test_residual_around_an_operation_not_understood_keeps_each_channel_its_own(
     graph = build_graph(net, SHAPE)
     assert set(graph.opaque) == {"aten.layer_norm.default"}
     assert [set(channel) for channel in graph.layers[1].reads] == [{-1, i} for i in range(6)]
+
+
+@pytest.mark.parametrize("kernel", [(2, 1, 1), (3, 1, 1)])
+def test_pooling_over_channels_keeps_what_it_reads(kernel: tuple[int, int, int]) -> None:
+    graph = build_graph(Between(lambda x: F.relu(F.max_pool3d(x, kernel, stride=1)), 7 - kernel[0]).eval(), SHAPE)
+    assert set(graph.opaque) == {"aten.max_pool3d.default"}
+    assert all(channel == {-1} for channel in graph.layers[1].reads)
+    assert (graph.layers[0].measured, graph.layers[0].nonlinearity) == (graph.layers[0].call, None)
+
+
+def test_divisor_spread_over_a_tensor_does_not_keep_it_alive() -> None:
+    graph = build_graph(Between(lambda x: x / x.pow(2).mean(), 6).eval(), SHAPE)
+    assert [set(channel) for channel in graph.layers[1].reads] == [{i} for i in range(6)]
+    numerator = build_graph(Between(lambda x: x.pow(2).mean() / (x + 9), 6).eval(), SHAPE)
+    assert all(-1 in channel for channel in numerator.layers[1].reads)
