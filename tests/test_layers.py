@@ -67,6 +67,30 @@ def test_imports_go_one_way(path: Path) -> None:
     assert imported_rooms(path) <= allowed
 
 
+def module_name(path: Path) -> str:
+    return ".".join(("sparsity_audit", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Return the package's own modules that a file imports anywhere, inside functions too."""
+    known = {module_name(file) for file in PACKAGE.rglob("*.py")}
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return (found & known) - {module_name(path)}
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    graph = {module_name(path): imported_modules(path) for path in FILES}
+    while graph:
+        free = {name for name, imports in graph.items() if not imports & graph.keys()}
+        assert free, f"circular imports among {sorted(graph)}"
+        graph = {name: imports for name, imports in graph.items() if name not in free}
+
+
 @pytest.mark.parametrize("room", NO_TORCH)
 def test_light_rooms_import_no_torch(room: str) -> None:
     names = [

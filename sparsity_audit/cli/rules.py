@@ -64,7 +64,7 @@ def _limit(limit: Limit | None) -> str:
 
 
 def _explained(rule: Rule) -> str:
-    from sparsity_audit.measures.registry import measure_for
+    from sparsity_audit.measures.lookup import measure_for
 
     arguments = ", ".join(f"{name} = {value}" for name, value in rule.args.items())
     measured = f"{rule.measure}{f' ({arguments})' if arguments else ''}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Iterator, Sequence
 
-from sparsity_audit.measures.registry import Measure, Measurement, measure_for, unmeasured
+from sparsity_audit.measures.lookup import measure_for
+from sparsity_audit.measures.registry import Measure, Measurement, unmeasured
 from sparsity_audit.schema.report import LayerReport, ModelReport, Outcome, RuleResult
 from sparsity_audit.schema.rule import Rule, Severity
 

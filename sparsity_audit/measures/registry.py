@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 
 from sparsity_audit.errors import ConfigError, did_you_mean
 from sparsity_audit.schema.report import EvidenceValue, Unit
-from sparsity_audit.schema.rule import ArgValue, Rule, Scope
+from sparsity_audit.schema.rule import ArgValue, Scope
 
 
 @dataclass(frozen=True)
@@ -78,10 +77,7 @@ class Measure:
                 raise ConfigError(f"measure {self.name!r}: {name} = {value!r} is not a number")
 
 
-ENTRY_POINTS = "sparsity_audit.measures"
-"""Packages name under this group the modules that register their measures when they are imported."""
-
-_MEASURES: dict[tuple[str, Scope], Measure] = {}
+MEASURES: dict[tuple[str, Scope], Measure] = {}
 
 
 def measure(
@@ -95,65 +91,13 @@ def measure(
 
     def register(function: Callable[..., Measurement]) -> Callable[..., Measurement]:
         name = function.__name__.removeprefix("model_")
-        other = _MEASURES.get((name, scope))
+        other = MEASURES.get((name, scope))
         if other is not None and other.function.__module__ != function.__module__:
             raise ConfigError(
                 f"measure {name!r} of scope {scope!r} in {function.__module__} is already defined "
                 f"in {other.function.__module__}: rename it"
             )
-        _MEASURES[name, scope] = Measure(name, scope, unit, function)
+        MEASURES[name, scope] = Measure(name, scope, unit, function)
         return function
 
     return register
-
-
-def measure_for(rule: Rule) -> Measure:
-    """Return the measure that a rule names, its arguments checked.
-
-    Raises:
-        ConfigError: no such measure for the rule's scope, arguments that it does not take, or no such measure
-            and an installed package whose measures cannot be loaded.
-    """
-    found = _find(rule.measure, rule.scope)
-    if found is None:
-        known = sorted(name for name, scope in _MEASURES if scope == rule.scope)
-        hint = did_you_mean(rule.measure, known)
-        raise ConfigError(f"rule {rule.id}: no measure {rule.measure!r} of scope {rule.scope!r}{hint}")
-    try:
-        found.check(rule.args)
-    except ConfigError as failure:
-        raise ConfigError(f"rule {rule.id}: {failure}") from None
-    return found
-
-
-def _find(name: str, scope: Scope) -> Measure | None:
-    """Return a measure; installed packages are asked only for one that is not ours."""
-    # Registering happens on import; importing here keeps a rule's schema free of the measures' code.
-    from sparsity_audit.measures import (  # noqa: F401
-        layer_measures,
-        model_measures,
-        training_measures,
-        verdict_measures,
-    )
-
-    if (name, scope) not in _MEASURES:
-        failure = _load_entry_points()
-        if (name, scope) not in _MEASURES and failure is not None:
-            raise ConfigError(failure)
-    return _MEASURES.get((name, scope))
-
-
-@functools.cache
-def _load_entry_points() -> str | None:
-    """Import what installed packages offer, once; return what the first of those that cannot be imported said."""
-    import importlib.metadata  # half of the time that the rest of this room takes to import
-
-    failures = []
-    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        try:
-            point.load()
-        except Exception as failure:
-            source = f"{point.dist.name} {point.dist.version}" if point.dist is not None else "an unknown package"
-            said = " ".join(f"{type(failure).__name__}: {failure}".split())
-            failures.append(f"measures of {source} ({point.name} = {point.value}) cannot be loaded: {said}")
-    return failures[0] if failures else None

@@ -47,7 +47,7 @@ def crashing_rule(tmp_path):
 
     (tmp_path / "bad.toml").write_text(CRASHING_RULE)
     yield tmp_path / "bad.toml"
-    del registry._MEASURES["crashing", "model"]
+    del registry.MEASURES["crashing", "model"]
 
 
 def test_codes_without_torch_through_the_real_program(tmp_path):

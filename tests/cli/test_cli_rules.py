@@ -6,7 +6,7 @@ import pytest
 from cli_helpers import call, write_sick
 
 from sparsity_audit.engine.rulepacks import load_rules, shipped_packs
-from sparsity_audit.measures.registry import measure_for
+from sparsity_audit.measures.lookup import measure_for
 
 OWN = """
 [[rule]]

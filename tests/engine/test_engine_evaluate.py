@@ -35,7 +35,7 @@ def measured():
         return result
 
     yield judge
-    del registry._MEASURES["given", "model"]
+    del registry.MEASURES["given", "model"]
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from sparsity_audit.errors import ConfigError
-from sparsity_audit.measures import registry
-from sparsity_audit.measures.registry import Measurement, measure, measure_for
+from sparsity_audit.measures import lookup
+from sparsity_audit.measures.lookup import measure_for
+from sparsity_audit.measures.registry import MEASURES, Measurement, measure
 from sparsity_audit.schema.rule import Rule
 
 PLUGIN = '''
@@ -34,12 +35,13 @@ def rule_on(name: str) -> Rule:
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the path in which distributions can be laid down; what they register is forgotten again."""
-    measure_for(rule_on("nonfinite"))  # ours register before the copy is taken
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(registry, "_MEASURES", dict(registry._MEASURES))
-    registry._load_entry_points.cache_clear()
+    ours = dict(MEASURES)
+    lookup._load_entry_points.cache_clear()
     yield tmp_path
-    registry._load_entry_points.cache_clear()
+    lookup._load_entry_points.cache_clear()
+    MEASURES.clear()
+    MEASURES.update(ours)
     for name in ("acme_measures", "broken_measures"):
         sys.modules.pop(name, None)
 

@@ -13,7 +13,8 @@ from sparsity_audit.engine.findings import Findings, gamma_inactive
 from sparsity_audit.errors import ConfigError
 from sparsity_audit.graph.feature_graph import FeatureGraph, build_graph
 from sparsity_audit.graph.instrument import observe
-from sparsity_audit.measures.registry import Measurement, measure_for
+from sparsity_audit.measures.lookup import measure_for
+from sparsity_audit.measures.registry import Measurement
 from sparsity_audit.schema.report import CorpusInfo, Coverage, LayerReport, ModelReport
 from sparsity_audit.schema.rule import Rule
 from sparsity_audit.stats.feature_stats import POOLED_BUDGET, FeatureStats

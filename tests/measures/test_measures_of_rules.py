@@ -8,7 +8,8 @@ import pytest
 
 from sparsity_audit.engine.evaluate import evaluate
 from sparsity_audit.engine.rulepacks import load_rules
-from sparsity_audit.measures.registry import Measurement, measure_for
+from sparsity_audit.measures.lookup import measure_for
+from sparsity_audit.measures.registry import Measurement
 from sparsity_audit.measures.training_measures import smallest_batch
 from sparsity_audit.schema.report import CorpusInfo, Coverage, LayerReport, ModelReport, Totals
 from sparsity_audit.schema.rule import Rule
