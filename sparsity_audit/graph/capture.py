@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +12,17 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 from torch.utils._pytree import tree_leaves
 
 from sparsity_audit.errors import GraphError
+from sparsity_audit.graph.ops import PER_IMAGE, REDUCTIONS, op_name, pools_channels
+from sparsity_audit.graph.provenance import example_shape
 
 EXAMPLE_BATCH = 2
 """Export specialises on a batch of 1, so the example has two images."""
+
+VIEWS = frozenset({"aten.view.default", "aten._unsafe_view.default", "aten.reshape.default"})
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,10 @@ def capture(model: nn.Module, input_shape: tuple[int, int, int], *, static_batch
 def _mixes_images(program: GraphModule, input_shape: tuple[int, int, int], batch: int) -> bool:
     """Tell whether the answer for the first image changes when the other images of the batch do.
 
-    A batch norm without running statistics is the usual cause.
+    A batch norm without running statistics is the usual cause. The model is run only where some operation could do it.
     """
+    if not any(_may_mix(node) for node in program.graph.nodes):
+        return False
     images = torch.randn(batch, *input_shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         first = tree_leaves(program(images))
@@ -77,6 +84,24 @@ def _mixes_images(program: GraphModule, input_shape: tuple[int, int, int], batch
         if isinstance(a, torch.Tensor) and a.is_floating_point() and a.dim() and a.numel() and len(a) == batch
     ]
     return not all(bool(((a - b).abs() <= 1e-3 * a.abs().max()).all()) for a, b in pairs if a.isfinite().all())
+
+
+def _may_mix(node: Node) -> bool:
+    """Tell whether a call may reach over the first axis of what it reads, which is the batch unless moved."""
+    name = op_name(node)
+    source = node.args[0] if node.args else None
+    if not name or name.startswith("aten.sym_size") or name in PER_IMAGE:
+        return False
+    if name == "aten.cat.default":
+        return node.args[1:2] in ((), (0,))
+    if not isinstance(source, Node) or not isinstance(node.meta.get("val"), torch.Tensor):
+        return True
+    before, after = example_shape(source.meta["val"]), example_shape(node.meta["val"])
+    if name in REDUCTIONS:
+        axes = node.args[1] if len(node.args) > 1 else []
+        axes = [axes] if isinstance(axes, int) else axes
+        return not isinstance(axes, list) or not axes or any(axis % len(before) == 0 for axis in axes)
+    return name not in VIEWS or before[:1] != after[:1]
 
 
 @contextmanager
@@ -95,15 +120,42 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 def _export(model: nn.Module, input_shape: tuple[int, int, int], batch: int, *, dynamic: bool) -> GraphModule:
     example = torch.zeros(batch, *input_shape)
     shapes: Any = ({0: torch.export.Dim.DYNAMIC},) if dynamic else None
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with torch.no_grad(), _quiet():
         exported = torch.export.export(model, (example,), dynamic_shapes=shapes, strict=False).run_decompositions({})
         module = exported.module(check_guards=False)
     assert isinstance(module, GraphModule)
     for name in exported.graph_signature.buffers_to_mutate.values():  # a counter of calls: ours, not the model's
         owner, _, leaf = name.rpartition(".")
         setattr(module.get_submodule(owner), leaf, module.get_buffer(name).clone())
+    _lay_out_for_channel_pooling(module)
     return module
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch from warning, and from logging the traceback of a failure that is told in one line."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _lay_out_for_channel_pooling(program: GraphModule) -> None:
+    """Copy what pooling over channels reads into plain memory order: it takes no images in channels_last."""
+    for node in program.graph.nodes:
+        if pools_channels(node):
+            source = node.args[0]
+            with program.graph.inserting_before(node):
+                copied = program.graph.call_function(
+                    torch.ops.aten.clone.default, (source,), {"memory_format": torch.contiguous_format}
+                )
+            copied.meta = dict(source.meta)
+            node.replace_input_with(source, copied)
+    program.recompile()
 
 
 def _run_eagerly(model: nn.Module, input_shape: tuple[int, int, int]) -> None:

@@ -109,6 +109,18 @@ INDEXING = frozenset({"aten.index.Tensor", "aten.index_select.default"})
 
 SIGMOIDS = frozenset({"aten.sigmoid.default", "aten.hardsigmoid.default"})
 
+PER_IMAGE = (
+    CONVOLUTIONS
+    | frozenset(NORMS)
+    | frozenset(NONLINEARITIES)
+    | IDENTITIES
+    | ELEMENTWISE
+    | BINARY
+    | SPATIAL
+    | {"aten.linear.default", "aten.addmm.default", "aten.layer_norm.default"}
+) - {"aten._native_batch_norm_legit.no_stats"}
+"""Operations that treat each entry of the first axis, the batch, by itself."""
+
 
 def op_name(node: Node) -> str:
     """Return the operation of a call as ``aten.relu.default``; empty for anything but an operator call."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 
 import numpy as np
@@ -170,6 +171,27 @@ def test_wrong_images_are_named_by_their_shape(shape: tuple[int, int, int]) -> N
     ) as failure:
         build_graph(Small(), shape)
     assert "\n" not in str(failure.value)
+
+
+def test_failed_capture_logs_nothing() -> None:
+    """torch logs a traceback, although the failure is told in one line."""
+
+    class Uneven(Small):
+        def forward(self, x: Tensor) -> object:
+            return torch.cat((x[:, :, ::2], x[:, :, 1:-1:2]), 1)
+
+    logged: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = logged.append  # type: ignore[method-assign]
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    logger.addHandler(handler)
+    try:
+        with pytest.raises(GraphError, match="Uneven does not run on images"):
+            build_graph(Uneven(), SHAPE)
+    finally:
+        logger.removeHandler(handler)
+    assert logged == []
+    assert logging.root.manager.disable == logging.NOTSET
 
 
 def test_attribute_set_while_running_holds_no_traced_tensor() -> None:
