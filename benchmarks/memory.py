@@ -75,7 +75,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         spent = Path(folder) / "spent.json"
         limit = ["--limit", str(max(options.images))]
-        _, seconds = peak([sys.executable, "-c", TIMED, str(spent), *arguments, *limit])
+        _, seconds = peak([sys.executable, "-c", TIMED, str(spent), "run", *arguments, *limit])
         alone = json.loads(spent.read_text())
     print(f"\nfrom start to report {seconds:.1f} s, the pass alone {alone:.1f} s: {seconds / alone:.2f}")
 
