@@ -16,7 +16,6 @@ import statistics
 import time
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from tabulate import tabulate
 from torch import Tensor, nn
@@ -83,8 +82,7 @@ def by_hooks(module: nn.Module, images: Tensor) -> Callable[[], object]:
 
 def by_pass(graph: FeatureGraph, program: FusedPass, images: Tensor) -> Callable[[], object]:
     """Return the audit's own pass over one batch, statistics included."""
-    fires = np.concatenate([np.full(layer.filters, layer.fires) for layer in graph.layers])
-    stats = FeatureStats(fires)
+    stats = FeatureStats(graph.fires)
 
     def run() -> object:
         high, low = program(images)[1].numpy()

@@ -10,6 +10,7 @@ from sparsity_audit.engine.corpora import Corpora, Progress, corpus_info, normal
 from sparsity_audit.engine.evaluate import Keep, evaluate, items
 from sparsity_audit.engine.findings import Findings
 from sparsity_audit.engine.subject import Subject, WithGraph
+from sparsity_audit.measures.layer_measures import dead_filters
 from sparsity_audit.measures.ledger import Ledger
 from sparsity_audit.pruning.recommend import recommend
 from sparsity_audit.schema.config import AuditConfig, Split
@@ -102,7 +103,7 @@ def _corpus_pass(known: WithGraph, config: AuditConfig, normalisation: Normalisa
     from sparsity_audit.stats.passes import CorpusPass
 
     budget = int(config.memory_budget * GIB)
-    firing = sum(layer.filters for layer in known.graph.layers if layer.fires)
+    firing = int(known.graph.fires.sum())
     return CorpusPass(
         known.graph,
         Normaliser(normalisation, config.device),
@@ -119,7 +120,7 @@ def _ablation(
     """Try the model without its dead filters; None where it has none."""
     from sparsity_audit.stats.ablation import ablate
 
-    dead = {layer.key: sorted({*(layer.scale or []), *(layer.activation or [])}) for layer in findings.layers}
+    dead = {layer.key: dead_filters(layer) or [] for layer in findings.layers}
     if not any(dead.values()):
         return None
     by_scale = {layer.key: layer.scale or [] for layer in findings.layers}

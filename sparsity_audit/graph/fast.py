@@ -81,8 +81,8 @@ def observe_fused(graph: FeatureGraph, layout: torch.memory_format, device: str 
     fuser = Fuser(graph, layout)
     program = fuser.run([layer.measured for layer in graph.layers]).to(device)
     rounding = np.zeros(graph.filters)
-    for call, bound in fuser.rounding.items():
-        layer = next(layer for layer in graph.layers if layer.call is call)
-        rounding[layer.span] = bound.cpu().numpy()
+    for layer in graph.layers:
+        if layer.call in fuser.rounding:
+            rounding[layer.span] = fuser.rounding[layer.call].cpu().numpy()
     layers = tuple((layer, fuser.observers[layer.measured]) for layer in graph.layers)
     return FusedPass(program, graph.captured.batch, layout, layers, rounding, frozenset(fuser.rounding))

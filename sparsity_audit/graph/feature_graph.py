@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 from torch.fx import Node
 
@@ -79,6 +81,11 @@ class FeatureGraph:
     def filters(self) -> int:
         """Number of filters of all feature layers."""
         return sum(layer.filters for layer in self.layers)
+
+    @property
+    def fires(self) -> NDArray[np.bool_]:
+        """[filters] of which firing rate and universality are defined."""
+        return np.repeat([layer.fires for layer in self.layers], [layer.filters for layer in self.layers]).astype(bool)
 
 
 def build_graph(model: nn.Module, input_shape: tuple[int, int, int], *, static_batch: int = 100) -> FeatureGraph:

@@ -12,6 +12,7 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
 from sparsity_audit.graph.feature_graph import FeatureGraph, FeatureLayer
+from sparsity_audit.graph.observers import plane_extreme
 
 
 def plane_extrema(activation: Tensor) -> Tensor:
@@ -20,10 +21,7 @@ def plane_extrema(activation: Tensor) -> Tensor:
     Args:
         activation: [batch, channels, …plane]; no plane at all is a plane of one element.
     """
-    if activation.dim() == 2:
-        return torch.stack([activation, activation])
-    axes = list(range(2, activation.dim()))
-    return torch.stack([activation.amax(axes), activation.amin(axes)])
+    return torch.stack([plane_extreme(activation, torch.amax), plane_extreme(activation, torch.amin)])
 
 
 @dataclass(frozen=True)

@@ -59,14 +59,11 @@ class CorpusPass:
     def measure(self, corpus: Corpus, test: Corpus | None, told: Told) -> Measured:
         """Return the statistics of ``corpus`` and the error on ``test`` (from the same pass where it is the same)."""
         fused = self._fastest(corpus)
-        fires = np.zeros(self.graph.filters, bool)
-        for layer in self.graph.layers:
-            fires[layer.span] = layer.fires
         stats, error = collect_stats(
             fused,
             corpus,
             self.normalise,
-            fires,
+            self.graph.fires,
             batch_size=self.batch_size,
             pooled_budget=self.pooled_budget,
             progress=told(f"{corpus.name} {corpus.split}: statistics"),
