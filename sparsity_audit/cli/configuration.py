@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from sparsity_audit.engine.rulepacks import shipped_packs
-from sparsity_audit.engine.validating import COMMAND_LINE, validate
 from sparsity_audit.errors import ConfigError
 from sparsity_audit.schema.config import AuditConfig
 from sparsity_audit.schema.spec import TrainingSettings, ZooSpec
+from sparsity_audit.schema.validating import COMMAND_LINE, validate
 
 OWN_FILE = "sparsity-audit.toml"
 PROJECT_FILE = "pyproject.toml"

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from sparsity_audit.engine.rulepacks import apply_limits, check_rules, choose, load_rules
 from sparsity_audit.engine.session import Session
 from sparsity_audit.engine.subject import Subject, with_graph
-from sparsity_audit.engine.validating import validate
 from sparsity_audit.errors import UsageError
 from sparsity_audit.schema.config import AuditConfig
 from sparsity_audit.schema.report import AuditReport
 from sparsity_audit.schema.rule import Rule
+from sparsity_audit.schema.validating import validate
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsity_audit.engine.validating import validate
 from sparsity_audit.errors import ConfigError, UsageError, did_you_mean
 from sparsity_audit.measures.lookup import measure_for
 from sparsity_audit.resources import packaged
 from sparsity_audit.schema.rule import Limits, Rule, RulePack
+from sparsity_audit.schema.validating import validate
 
 
 def shipped_packs() -> list[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from sparsity_audit.schema.base import Document, Strict
+from sparsity_audit.schema.optimizers import IMAGENET_ADAM_LR, SETTINGS, completed
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -50,6 +51,17 @@ class DataSpec(Strict):
     test_size: Annotated[int, Field(ge=1)] | None = None
     split_seed: int = 0
     flip: bool = True
+    """Random horizontal flips while training (Sec. 2.1)."""
+    resize: Annotated[int, Field(ge=1)] | None = None
+    """Photographs: pixels of the shorter side, and of the central square that is cut then (256 on ImageNet, Sec. 4)."""
+    crop: Annotated[int, Field(ge=1)] | None = None
+    """Photographs: pixels of the square shown, at random while training, else central (224 on ImageNet, Sec. 4)."""
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> DataSpec:
+        if self.crop is not None and (self.resize is None or self.crop > self.resize):
+            raise ValueError(f"crop = {self.crop} needs a resize of at least as many pixels")
+        return self
 
 
 class OptimizerSpec(Strict):
@@ -61,12 +73,38 @@ class OptimizerSpec(Strict):
     lr: Positive
 
 
+class ZooOptimizerSpec(OptimizerSpec):
+    """An optimizer with all its hyperparameters: what a spec leaves out is the paper's value."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("name") in SETTINGS:
+            rest = {key: value for key, value in given.items() if key != "name"}
+            return {"name": given["name"], **completed(given["name"], rest)}
+        return given
+
+
 class RegularizerSpec(Strict):
-    """L2 adds λθ to the gradient; WD multiplies θ by (1 − λ) after the step (Sec. 2.1)."""
+    """What pulls parameters to 0, with λ = ``strength``.
+
+    ``l2`` adds λθ to the gradient; ``wd`` multiplies θ by (1 − λ) after the step, λ scaled like the learning rate
+    (Sec. 2.1, Table 1's caption); ``gamma_l1`` adds λ·sign(γ) to the gradient of γ (Network Slimming, reference 19
+    of the paper).
+    """
 
     kind: Literal["none", "l2", "wd", "gamma_l1"]
     strength: Annotated[float, Field(ge=0)] = 0.0
     on: Literal["all", "weights", "norm"] = "all"
+    """``norm``: γ and β alone; ``weights``: all but them. ``gamma_l1`` is on γ, whatever stands here."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> RegularizerSpec:
+        if self.kind == "none" and self.strength:
+            raise ValueError(f"kind = 'none' has no strength, but {self.strength} is given; leave it out")
+        if self.kind == "wd" and self.strength >= 1:
+            raise ValueError(f"strength = {self.strength}: weight decay multiplies by 1 − λ, so λ must be below 1")
+        return self
 
 
 class LrMultipliers(Strict):
@@ -83,6 +121,23 @@ class ScheduleSpec(Strict):
     total: Annotated[int, Field(ge=1)]
     milestones: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
     factor: Positive = 0.1
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ScheduleSpec:
+        if any(left >= right for left, right in zip(self.milestones, self.milestones[1:], strict=False)):
+            raise ValueError(f"milestones = {self.milestones}: should rise")
+        if self.milestones and self.milestones[-1] >= self.total:
+            raise ValueError(f"milestones = {self.milestones}: the last should come before total = {self.total}")
+        return self
+
+    def iterations(self, per_epoch: int) -> int:
+        """Return the number of steps, for an epoch of ``per_epoch`` steps."""
+        return self.total * (per_epoch if self.unit == "epochs" else 1)
+
+    def scale(self, step: int, per_epoch: int) -> float:
+        """Return lr_t / lr_0 at a step, counted from 0."""
+        done = step // per_epoch if self.unit == "epochs" else step
+        return float(self.factor ** sum(milestone <= done for milestone in self.milestones))
 
 
 class ObserveSpec(Strict):
@@ -106,13 +161,24 @@ class ZooSpec(Document):
     network: NetworkSpec
     init: InitSpec = InitSpec()
     data: DataSpec
-    optimizer: OptimizerSpec
+    optimizer: ZooOptimizerSpec
     regularizer: RegularizerSpec
     lr_multipliers: LrMultipliers = LrMultipliers()
     schedule: ScheduleSpec
-    batch_size: Annotated[int, Field(ge=1)]
-    seed: int = 0
+    batch_size: Annotated[int, Field(ge=2)]
+    """At least 2: batch norm cannot normalise a single vector."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     observe: ObserveSpec = ObserveSpec()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _adam_on_imagenet(cls, given: Any) -> Any:
+        data, optimizer = (given.get(key) if isinstance(given, dict) else None for key in ("data", "optimizer"))
+        if not (isinstance(data, dict) and isinstance(optimizer, dict)):
+            return given
+        if data.get("name") == "imagenet" and optimizer.get("name") == "adam" and "lr" not in optimizer:
+            return {**given, "optimizer": {**optimizer, "lr": IMAGENET_ADAM_LR}}
+        return given
 
     def digest(self) -> str:
         """Return the sha256 of the spec as canonical JSON: sorted keys, seed included, ``observe`` left out."""

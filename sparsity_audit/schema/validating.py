@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -78,10 +79,18 @@ def _problem(schema: type[BaseModel], location: Location, error: Mapping[str, An
     shown = f"{given!r}: " if isinstance(given, bool | int | float | str) and len(str(given)) < 80 else ""
     if kind == "string_pattern_mismatch" and "{2,8}" in error["ctx"]["pattern"]:
         return shown + _RULE_ID
+    if kind == "literal_error":
+        shown = f"{given!r}{_nearest_value(given, error['ctx']['expected'])}: "
     text: str = error["msg"]
     for start in ("Value error, ", "Input ", "String "):
         text = text.removeprefix(start)
     return shown + text
+
+
+def _nearest_value(given: object, expected: str) -> str:
+    """Return a hint at one of the allowed values, which the message lists anyway, where one is near."""
+    hint = did_you_mean(str(given), re.findall(r"'([^']*)'", expected))
+    return hint if "did you mean" in hint else ""
 
 
 def _nearest_key(schema: type[BaseModel], location: Location) -> str:
