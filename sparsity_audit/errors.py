@@ -63,6 +63,12 @@ class GraphError(SparsityAuditError):
     """A model whose graph cannot be captured."""
 
 
+class TrainingError(SparsityAuditError):
+    """A training that cannot go on: it diverged, or what it has cannot be stored."""
+
+    exit_code = ExitCode.FAILED
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the nearest known name, or the list of them where none is near."""
     choices = list(known)

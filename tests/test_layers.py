@@ -17,9 +17,11 @@ PACKAGE = Path(sparsity_audit.__file__).parent
 ROOMS = [
     "version",
     "errors",
+    "files",
     "thresholds",
     "resources",
     "schema",
+    "specs",
     "checkpoints",
     "models",
     "data",
@@ -28,11 +30,12 @@ ROOMS = [
     "measures",
     "pruning",
     "engine",
+    "training",
     "reporters",
     "selftest",
     "cli",
 ]
-NO_TORCH = ["schema", "reporters"]
+NO_TORCH = ["schema", "specs", "reporters"]
 
 
 def room_of(path: Path) -> str:

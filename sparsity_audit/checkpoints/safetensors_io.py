@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
-import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from sparsity_audit.checkpoints.tensor import FORMATS, Tensor
 from sparsity_audit.errors import CheckpointError
+from sparsity_audit.files import write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -88,19 +86,10 @@ def write_safetensors(
         content = _serialised(tensors, dict(metadata or {}))
     except (SafetensorError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: cannot be stored as safetensors ({' '.join(str(error).split())})") from None
-    # Beside the target, since os.replace is atomic only within one file system.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_whole(path, content)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _serialised(tensors: Mapping[str, np.ndarray[Any, Any] | torch.Tensor], metadata: dict[str, str]) -> bytes:

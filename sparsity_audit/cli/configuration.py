@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sparsity_audit.engine.rulepacks import shipped_packs
-from sparsity_audit.errors import ConfigError
 from sparsity_audit.schema.config import AuditConfig
+from sparsity_audit.schema.reading import read_toml
 from sparsity_audit.schema.spec import TrainingSettings, ZooSpec
 from sparsity_audit.schema.validating import COMMAND_LINE, validate
 
@@ -31,10 +30,10 @@ def find_configuration(start: Path) -> tuple[Path, dict[str, Any]] | None:
     for folder in (start, *start.parents):
         own = folder / OWN_FILE
         if own.is_file():
-            return own, _read(own)
+            return own, read_toml(own, "configuration")
         project = folder / PROJECT_FILE
         if project.is_file():
-            tools = _read(project).get("tool")
+            tools = read_toml(project, "configuration").get("tool")
             if isinstance(tools, dict) and TABLE in tools:
                 return project, tools[TABLE]
     return None
@@ -67,21 +66,10 @@ def load_training(path: Path) -> TrainingSettings:
     Raises:
         ConfigError: a file that cannot be read or does not fit.
     """
-    content = _read(path)
+    content = read_toml(path, "training settings")
     if "network" in content:
         return validate(ZooSpec, content, str(path)).settings()
     return validate(TrainingSettings, content, str(path))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: cannot read the configuration: not UTF-8 text") from None
-    except OSError as failure:
-        raise ConfigError(f"{path}: cannot read the configuration: {failure.strerror}") from None
-    except tomllib.TOMLDecodeError as failure:
-        raise ConfigError(f"{path}: not TOML: {failure}") from None
 
 
 def _anchored(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:

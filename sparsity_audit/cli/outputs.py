@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import tempfile
@@ -10,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sparsity_audit.errors import UsageError
+from sparsity_audit.files import write_whole
 
 
 def check_distinct(outputs: Mapping[str, str], inputs: Iterable[str]) -> None:
@@ -57,27 +57,10 @@ def write_atomically(path: str, text: str) -> None:
     Raises:
         UsageError: it cannot be written after all; what was there before is left as it was.
     """
-    target = Path(path)
-    temporary = ""
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=target.parent, prefix=".sparsity-audit-", delete=False
-        ) as file:
-            temporary = file.name
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        # A temporary file is its owner's alone; a report is as readable as any new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)
-        Path(temporary).replace(target)
-    except BaseException as failure:  # Ctrl-C too leaves no temporary file behind
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        if isinstance(failure, OSError):
-            raise UsageError(f"{path}: cannot be written: {failure.strerror}") from None
-        raise
+        write_whole(Path(path), text.encode())
+    except OSError as failure:
+        raise UsageError(f"{path}: cannot be written: {failure.strerror}") from None
 
 
 def silence_stdout() -> None:

@@ -56,7 +56,14 @@ class Normaliser:
     def __call__(self, pixels: np.ndarray) -> Tensor:
         """Return float32 [batch, channels, height, width] of uint8 [batch, height, width, channels]."""
         raw = torch.from_numpy(np.array(pixels)).to(self.device)  # copied: torch takes no read-only map
-        return (raw.float() * self.factor - self.offset).permute(0, 3, 1, 2).contiguous()
+        return self.scaled(raw).contiguous()
+
+    def scaled(self, pixels: Tensor) -> Tensor:
+        """Return float32 [batch, channels, height, width] in channels_last of uint8 [batch, height, width, channels].
+
+        Both lie on the device, which is asked for nothing.
+        """
+        return (pixels.float() * self.factor - self.offset).permute(0, 3, 1, 2)
 
 
 @torch.inference_mode()

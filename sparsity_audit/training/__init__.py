@@ -1,0 +1,1 @@
+"""Training the zoo: optimizers, regularisers, the loop, and the run folder it leaves."""

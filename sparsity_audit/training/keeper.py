@@ -1,0 +1,100 @@
+"""What of a training outlives its process: checkpoint, history, snapshots, record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from torch import nn
+
+from sparsity_audit.schema.record import TrainingRecord
+from sparsity_audit.schema.spec import ObserveSpec
+from sparsity_audit.training.history import History
+from sparsity_audit.training.optimizers import Updater
+from sparsity_audit.training.run_folder import RunFolder
+from sparsity_audit.training.state import read_state, write_state
+from sparsity_audit.training.tracked import TrackedLayer, affine_values
+
+
+class RunKeeper:
+    """Writes a run's files while it is trained.
+
+    Order matters where a process may die at any moment: what a checkpoint's step has already produced is written
+    before the checkpoint itself, so that a resumed run finds too much rather than too little, and trims it.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        record: TrainingRecord,
+        model: nn.Module,
+        updater: Updater,
+        layers: Sequence[TrackedLayer],
+        seconds: float,
+    ) -> None:
+        self.folder = folder
+        self.record = record
+        self.model = model
+        self.updater = updater
+        self.layers = layers
+        self.seconds = seconds
+        self.history = History()
+        self._observe: ObserveSpec = record.spec.observe
+        self._written = time.monotonic()
+
+    def start(self) -> int:
+        """Put the last checkpoint's state back and return its step; 0, and the first point, where there is none.
+
+        Raises:
+            CheckpointError: it cannot be read, or belongs to another spec.
+        """
+        step = 0
+        if self.folder.checkpoint.exists():
+            step = read_state(self.folder.checkpoint, self.record.digest, self.model, self.updater.optimizer)
+            if self.folder.history.exists():
+                self.history = History.load(self.folder.history)
+                self.history.truncate(step)
+        if step == 0 and self._observe.history_every is not None and self.layers:
+            self.history = History()
+            self.history.add(0, affine_values(self.layers))
+        return step
+
+    def due(self, step: int) -> bool:
+        """Tell whether a point, a snapshot or a checkpoint is due after this step."""
+        return self._point(step) or step in self._observe.snapshots or self._late()
+
+    def keep(self, step: int, *, last: bool) -> None:
+        """Write what is due: a checkpoint where the last one is old, or nothing comes after this step.
+
+        Raises:
+            CheckpointError: it cannot be written; the files of before are as they were.
+        """
+        if self._point(step):
+            self.history.add(step, affine_values(self.layers))
+        if step in self._observe.snapshots:
+            write_state(self.folder.snapshot(step), self.record.digest, step, self.model, self.updater.optimizer)
+        if last or self._late():
+            self._checkpoint(step)
+
+    def _checkpoint(self, step: int) -> None:
+        if len(self.history):
+            self.history.save(self.folder.history)
+        write_state(self.folder.checkpoint, self.record.digest, step, self.model, self.updater.optimizer)
+        self.record = self.record.model_copy(update={"steps": step, **self.files()})
+        self.folder.write_record(self.record)
+        self._written = time.monotonic()
+
+    def files(self) -> dict[str, object]:
+        """Return what the record says of the files beside it."""
+        snapshots = [self.folder.snapshot(step) for step in sorted(self._observe.snapshots)]
+        return {
+            "history": self.folder.history.name if self.folder.history.exists() else None,
+            "snapshots": [str(path.relative_to(self.folder.path)) for path in snapshots if path.exists()],
+        }
+
+    def _point(self, step: int) -> bool:
+        every = self._observe.history_every
+        return every is not None and bool(self.layers) and (step % every == 0 or step == self.record.total_steps)
+
+    def _late(self) -> bool:
+        return time.monotonic() - self._written >= self.seconds

@@ -1,0 +1,94 @@
+"""The folder that a run leaves: where everything in it lies, and who may write there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from sparsity_audit.errors import CheckpointError, UsageError
+from sparsity_audit.files import write_whole
+from sparsity_audit.schema.record import TrainingRecord
+
+RECORD = "record.json"
+
+
+class RunFolder:
+    """Paths of a run (design: one model, its record, its history, its snapshots, its checkpoint)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.model = path / "model.safetensors"
+        self.record = path / RECORD
+        self.history = path / "history.safetensors"
+        self.checkpoint = path / "checkpoint.safetensors"
+        self.snapshots = path / "snapshots"
+
+    def snapshot(self, step: int) -> Path:
+        """Return the file of a snapshot."""
+        return self.snapshots / f"step-{step}.safetensors"
+
+    def create(self) -> None:
+        """Make the folder where it is not there yet.
+
+        Raises:
+            UsageError: it cannot be made, or holds files that are no run's.
+        """
+        if self.path.is_dir() and not self.record.exists():
+            strange = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith("."))
+            if strange:
+                raise UsageError(f"{self.path}: holds {strange[0]} and no {RECORD}: not a run; name another folder")
+        try:
+            self.snapshots.mkdir(parents=True, exist_ok=True)
+        except OSError as failure:
+            raise UsageError(f"{self.path}: cannot be created ({failure.strerror}); name another folder") from None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training here; the system lets go of the lock when a process dies.
+
+        Raises:
+            UsageError: another process trains here.
+        """
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UsageError(f"{self.path}: another process is training here; wait for it, or stop it") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def read_record(self) -> TrainingRecord | None:
+        """Return the record; None where there is none.
+
+        Raises:
+            CheckpointError: it is there and cannot be read.
+        """
+        try:
+            return TrainingRecord.model_validate_json(self.record.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as failure:
+            raise CheckpointError(f"{self.record}: cannot be read ({failure.strerror})") from None
+        except ValidationError as failure:
+            first = failure.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "text"
+            raise CheckpointError(
+                f"{self.record}: not a record of a run ({place}: {first['msg']}); name another folder"
+            ) from None
+
+    def write_record(self, record: TrainingRecord) -> None:
+        """Write the record, whole or not at all.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
+        try:
+            write_whole(self.record, f"{record.to_json()}\n".encode())
+        except OSError as failure:
+            raise CheckpointError(f"{self.record}: cannot be written ({failure.strerror})") from None

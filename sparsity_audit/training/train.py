@@ -1,0 +1,278 @@
+"""Training a spec into a run folder: from nothing, or from where it stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sparsity_audit.checkpoints.safetensors_io import write_safetensors
+from sparsity_audit.data.corpus import Corpus
+from sparsity_audit.errors import CheckpointError, TrainingError, UsageError
+from sparsity_audit.graph.feature_graph import build_graph
+from sparsity_audit.models.init import initialise
+from sparsity_audit.models.metadata import metadata_entries
+from sparsity_audit.models.registry import build_network
+from sparsity_audit.schema.record import ScaleCount, SessionRecord, SplitResult, TrainingRecord
+from sparsity_audit.schema.spec import ModelMetadata, ZooSpec
+from sparsity_audit.specs.budget import decay_budget, rate_sum
+from sparsity_audit.specs.load import NamedSpec
+from sparsity_audit.training.batches import TrainingImages, steps_per_epoch
+from sparsity_audit.training.corpora import augmentation, training_corpora
+from sparsity_audit.training.interrupt import stop_requested
+from sparsity_audit.training.keeper import RunKeeper
+from sparsity_audit.training.loop import DivergedError, Loop, Progress
+from sparsity_audit.training.optimizers import ParameterGroup, Updater, parameter_groups
+from sparsity_audit.training.run_folder import RunFolder
+from sparsity_audit.training.testing import split_result
+from sparsity_audit.training.tracked import TrackedLayer, inactive_by_scale, tracked_layers
+from sparsity_audit.version import __version__
+
+CHECKPOINT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How a spec is trained; none of it changes a weight."""
+
+    resume: bool = False
+    """Go on from the last checkpoint, or from nothing where there is none yet."""
+    device: str = "cpu"
+    data_root: Path | None = None
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    """Seconds between two checkpoints: what a killed run loses at most."""
+
+
+class TrainListener:
+    """Is told what a training does while it does it; this one does nothing."""
+
+    def started(self, record: TrainingRecord, step: int) -> None:
+        """Training goes on from a step."""
+
+    def working(self, label: str, done: int, total: int) -> None:
+        """Something other than training steps went on."""
+
+    def progress(self, progress: Progress) -> None:
+        """Steps were trained."""
+
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+
+
+def default_folder(named: NamedSpec) -> Path:
+    """Return where a run goes if nobody says: a folder of its own for every digest."""
+    return Path("runs") / f"{named.id}-{named.spec.digest()[:8]}"
+
+
+def train(
+    named: NamedSpec, path: Path, options: TrainOptions | None = None, listener: TrainListener | None = None
+) -> TrainingRecord:
+    """Train a spec into the folder ``path`` and return its record: finished, or interrupted by a signal.
+
+    A finished run of the same spec is returned as it is. Two runs of one spec on one machine with the same number
+    of threads give the same weights bit for bit, however often they were interrupted, or killed, and resumed.
+
+    Raises:
+        UsageError: the folder holds another run, or an unfinished one without ``resume``; another process trains
+            there; a device that is not there.
+        DataError: data that is absent, bad, or does not fit the network.
+        CheckpointError: something cannot be written or read; the last good checkpoint is still there.
+        TrainingError: the loss is not finite any more.
+    """
+    options, listener = options or TrainOptions(), listener or TrainListener()
+    folder = RunFolder(path)
+    folder.create()
+    with folder.locked():
+        before = folder.read_record()
+        if before is not None:
+            _check_same(folder, before, named.spec, options)
+            if before.status == "finished":
+                return before
+        return _Run(named, folder, options, listener).train(before)
+
+
+def _check_same(folder: RunFolder, found: TrainingRecord, spec: ZooSpec, options: TrainOptions) -> None:
+    if found.digest != spec.digest():
+        raise UsageError(
+            f"{folder.path}: holds a run of another spec ({found.name}, digest {found.digest[:8]}, "
+            f"not {spec.digest()[:8]}); name another folder with -o"
+        )
+    if found.status == "diverged":
+        raise TrainingError(f"{folder.path}: this run diverged ({found.message}), and would again; change the spec")
+    if found.status != "finished" and not options.resume:
+        raise UsageError(
+            f"{folder.path}: holds an unfinished run ({found.steps} of {found.total_steps} steps); "
+            "continue it with --resume, or name another folder with -o"
+        )
+
+
+class _Run:
+    """One call of ``train``."""
+
+    def __init__(self, named: NamedSpec, folder: RunFolder, options: TrainOptions, listener: TrainListener) -> None:
+        self.named = named
+        self.spec = named.spec
+        self.folder = folder
+        self.options = options
+        self.listener = listener
+        self.clock = time.monotonic()
+
+    def train(self, before: TrainingRecord | None) -> TrainingRecord:
+        device = self.options.device
+        corpora = training_corpora(self.spec.data, self.options.data_root, self.listener.working)
+        with _chance_apart(device), _deterministic(device):
+            model, layers = self._network(corpora[0])
+            groups = parameter_groups(model, self.spec)
+            updater = Updater(self.spec, groups)
+            record = self._record(before, groups, len(corpora[0]))
+            keeper = RunKeeper(self.folder, record, model, updater, layers, self.options.checkpoint_seconds)
+            start = keeper.start()
+            images = TrainingImages(
+                corpora[0], augmentation(self.spec.data), self.spec.batch_size, self.spec.seed, device
+            )
+            self.folder.write_record(record)
+            self._note_changes(before, start)
+            self.listener.started(record, start)
+            loop = Loop(self.spec, model, updater, images, layers)
+            done = self._loop(loop, keeper, start)
+            if done < record.total_steps:
+                return self._end(keeper, start, {"status": "interrupted", "message": f"stopped after step {done}"})
+            return self._finish(keeper, model, layers, corpora, start)
+
+    def _network(self, corpus: Corpus) -> tuple[nn.Module, list[TrackedLayer]]:
+        torch.manual_seed(self.spec.seed)
+        model = build_network(self.spec.network, corpus.shape[0], len(corpus.class_names))
+        initialise(model, self.spec.init)
+        size = self.spec.data.crop or corpus.shape[1]
+        graph = build_graph(model, (corpus.shape[0], size, self.spec.data.crop or corpus.shape[2]))
+        model = model.to(self.options.device).to(memory_format=torch.channels_last)
+        torch.manual_seed(self.spec.seed)  # dropout's chance must not depend on what came before
+        return model, tracked_layers(model, graph.layers)
+
+    def _record(self, before: TrainingRecord | None, groups: list[ParameterGroup], images: int) -> TrainingRecord:
+        per_epoch = steps_per_epoch(images, self.spec.batch_size)
+        return TrainingRecord(
+            name=self.named.id,
+            spec=self.spec,
+            digest=self.spec.digest(),
+            seed=self.spec.seed,
+            status="running",
+            steps=before.steps if before is not None else 0,
+            total_steps=self.spec.schedule.iterations(per_epoch),
+            steps_per_epoch=per_epoch,
+            decay_budget=decay_budget(self.spec, per_epoch),
+            rate_sum=rate_sum(self.spec, per_epoch),
+            parameter_groups=[group.record() for group in groups],
+            sessions=before.sessions if before is not None else [],
+        )
+
+    def _note_changes(self, before: TrainingRecord | None, start: int) -> None:
+        """Say where a resumed run is not on what it was on before: bits may differ then."""
+        if before is None or not before.sessions or start == 0:
+            return
+        was, now = before.sessions[-1], self._session(start, start)
+        for what in ("device", "threads", "torch"):
+            if getattr(was, what) != getattr(now, what):
+                self.listener.note(
+                    f"{what}: {getattr(now, what)} now, {getattr(was, what)} before: "
+                    "the weights will not be the same bit for bit as those of an uninterrupted run"
+                )
+
+    def _loop(self, loop: Loop, keeper: RunKeeper, start: int) -> int:
+        try:
+            with stop_requested() as stop:
+                return loop.run(start, keeper, stop, self.listener.progress)
+        except DivergedError as failure:
+            self._end(keeper, start, {"status": "diverged", "message": str(failure)})
+            raise TrainingError(
+                f"{self.folder.path}: diverged: {failure} of {loop.total}; the record is kept; "
+                "try a lower learning rate or λ"
+            ) from None
+        except CheckpointError as failure:
+            with contextlib.suppress(CheckpointError):  # a full disk may hold no record either
+                self._end(keeper, start, {"status": "interrupted", "message": str(failure)})
+            raise CheckpointError(
+                f"{failure}; the last good checkpoint is of step {keeper.record.steps}: make room, then --resume"
+            ) from None
+
+    def _finish(
+        self,
+        keeper: RunKeeper,
+        model: nn.Module,
+        layers: list[TrackedLayer],
+        corpora: tuple[Corpus, Corpus],
+        start: int,
+    ) -> TrainingRecord:
+        """Test the model, write it, and only then call the run finished."""
+        model.eval()
+        results: dict[str, Any] = {corpus.split: self._test(model, corpus) for corpus in corpora}
+        inactive = inactive_by_scale(layers)
+        filters = sum(len(layer.gamma) for layer in layers)
+        scale = ScaleCount(filters=filters, inactive=sum(inactive.values()), per_layer=inactive)
+        write_safetensors(self.folder.model, nn.Module.state_dict(model), metadata_entries(self._metadata(corpora[0])))
+        record = self._end(keeper, start, {"status": "finished", "scale": scale, **results})
+        self.folder.checkpoint.unlink(missing_ok=True)
+        return record
+
+    def _test(self, model: nn.Module, corpus: Corpus) -> SplitResult:
+        label = f"testing on {corpus.name} {corpus.split}"
+        return split_result(
+            model, corpus, self.options.device, lambda done, total: self.listener.working(label, done, total)
+        )
+
+    def _metadata(self, corpus: Corpus) -> ModelMetadata:
+        channels, height, width = corpus.shape
+        crop = self.spec.data.crop
+        return ModelMetadata(
+            network=self.spec.network,
+            input_shape=(channels, crop or height, crop or width),
+            classes=list(corpus.class_names),
+            normalisation=corpus.normalisation,
+            pixel_scale=corpus.pixel_scale,
+            spec=self.spec,
+        )
+
+    def _end(self, keeper: RunKeeper, start: int, update: dict[str, Any]) -> TrainingRecord:
+        sessions = [*keeper.record.sessions, self._session(start, keeper.record.steps)]
+        record = keeper.record.model_copy(update={"sessions": sessions, **keeper.files(), **update})
+        self.folder.write_record(record)
+        return record
+
+    def _session(self, start: int, end: int) -> SessionRecord:
+        device = self.options.device
+        return SessionRecord(
+            from_step=start,
+            to_step=end,
+            seconds=round(time.monotonic() - self.clock, 3),
+            device=torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
+            threads=torch.get_num_threads(),
+            torch=str(torch.__version__),
+            python=platform.python_version(),
+            platform=platform.platform(),
+            tool=__version__,
+        )
+
+
+@contextlib.contextmanager
+def _chance_apart(device: str) -> Iterator[None]:
+    """Leave torch's random generators to the caller as they were."""
+    devices = [torch.device(device)] if device.startswith("cuda") else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+@contextlib.contextmanager
+def _deterministic(device: str) -> Iterator[None]:
+    """Keep cuDNN from choosing its kernels by timing them; on the CPU nothing needs to be asked for."""
+    if not device.startswith("cuda"):
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        yield
