@@ -64,9 +64,7 @@ class GraphError(SparsityAuditError):
 
 
 class TrainingError(SparsityAuditError):
-    """A training that cannot go on: it diverged, or what it has cannot be stored."""
-
-    exit_code = ExitCode.FAILED
+    """A spec that cannot be trained: its loss is not finite any more."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -7,7 +7,10 @@ from typing import Annotated, Any
 import typer
 
 Names = list[str] | None
-_MODEL = "Weight files or folders (.safetensors, .pt, .ckpt, ...); from the configuration where left out."
+_MODEL = (
+    "Weight files, folders or runs (.safetensors, .pt, .ckpt, ...), or zoo specs (.toml), which are trained first; "
+    "from the configuration where left out."
+)
 _ROOT = "Folder that holds data sets; SPARSITY_AUDIT_DATA by default."
 _ARCH = "zoo:NAME, torchvision:NAME, timm:NAME or python:PKG.MODULE:FACTORY; detected by default."
 _RULES = "Rule pack or TOML file; repeatable; 'default' by default."

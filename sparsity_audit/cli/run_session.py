@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparsity_audit.cli.configuration import load_configuration
 from sparsity_audit.cli.outputs import check_distinct, check_writable, silence_stdout, write_atomically
+from sparsity_audit.cli.run_specs import with_trained_models
 from sparsity_audit.engine.evaluate import items
 from sparsity_audit.engine.keywords import keyword_filter
 from sparsity_audit.engine.rulepacks import apply_limits, choose, load_rules
@@ -49,6 +50,7 @@ def execute(request: Request) -> int:
     if not config.models:
         raise UsageError("no MODEL: name a weight file, or models = [...] in the configuration")
     _check_outputs(config, config_file)
+    config = with_trained_models(config, quiet=request.verbosity < 0, only_existing=request.collect_only)
     printer = Printer(request.verbosity)
     session = Session(
         config,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from sparsity_audit.errors import ConfigError, UsageError, did_you_mean
 from sparsity_audit.measures.lookup import measure_for
 from sparsity_audit.resources import packaged
+from sparsity_audit.schema.reading import read_toml
 from sparsity_audit.schema.rule import Limits, Rule, RulePack
 from sparsity_audit.schema.validating import validate
 
@@ -91,12 +91,12 @@ def _matches(rule: Rule, entries: Iterable[str]) -> bool:
 
 def _load_pack(pack: str, base: Path, above: tuple[str, ...]) -> list[Rule]:
     try:
-        text, where, folder = _read(pack, base)
+        content, where, folder = _read(pack, base)
     except ConfigError as failure:
         raise ConfigError(f"{above[-1]}: extends: {failure}" if above else str(failure)) from None
     if where in above:
         raise ConfigError(f"{where}: extends itself by way of {' → '.join(above)}")
-    parsed = validate(RulePack, _parse(text, where), where)
+    parsed = validate(RulePack, content, where)
     rules = _load_pack(parsed.extends, folder, (*above, where)) if parsed.extends else []
     if parsed.select is not None:
         try:
@@ -128,26 +128,13 @@ def _check(rule: Rule, where: str) -> None:
         raise ConfigError(f"{where}rule {rule.id}: layers is for rules of scope 'layer', not {rule.scope!r}")
 
 
-def _read(pack: str, base: Path) -> tuple[str, str, Path]:
-    """Return a pack's text, what to call it in messages, and the folder its own paths start from."""
+def _read(pack: str, base: Path) -> tuple[dict[str, Any], str, Path]:
+    """Return a pack's content, what to call it in messages, and the folder its own paths start from."""
     names = shipped_packs()
     if pack in names:
-        return packaged("rules").joinpath(f"{pack}.toml").read_text("utf-8"), pack, base
+        return read_toml(packaged("rules").joinpath(f"{pack}.toml"), "rules", where=pack), pack, base
     path = base / pack
     # Normalised, so that a file which extends itself is known again by whatever way it is named.
     where = os.path.normpath(path)
-    try:
-        return path.read_text("utf-8"), where, path.parent
-    except FileNotFoundError:
-        raise ConfigError(f"no rule pack and no file {pack!r}{did_you_mean(Path(pack).name, names)}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{where}: cannot read the rules: not UTF-8 text") from None
-    except OSError as failure:
-        raise ConfigError(f"{where}: cannot read the rules: {failure.strerror}") from None
-
-
-def _parse(text: str, where: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as failure:
-        raise ConfigError(f"{where}: not TOML: {failure}") from None
+    absent = f"no rule pack and no file {pack!r}{did_you_mean(Path(pack).name, names)}"
+    return read_toml(path, "rules", where=where, absent=absent), where, path.parent

@@ -94,7 +94,7 @@ class Session:
             DataError: a corpus that cannot be read.
         """
         check_normalisation(self.config)
-        _check_device(self.config.device)
+        check_device(self.config.device)
         # Both splits now: a test split that is missing should not turn up after minutes over the training split.
         self.corpora.load()
 
@@ -182,7 +182,7 @@ def _naming(path: str, failure: SparsityAuditError) -> str:
     return str(failure) if named else f"{path}: {failure}"
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
     """Refuse a device that is not there before any work is done."""
     if device == "cpu":
         return

@@ -16,28 +16,19 @@ from torch import Tensor
 
 from sparsity_audit.data.corpus import Corpus, LazyImages, Pixels
 from sparsity_audit.errors import DataError
+from sparsity_audit.specs.budget import steps_per_epoch
 from sparsity_audit.training.corpora import Augmentation, normaliser
 
 WINDOW = 16
 """Batches decoded at once, ahead of the training, where images are decoded on the way."""
 
 
-def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Return the steps that show every image once.
-
-    The last batch may be shorter; one of a single image is left out, since batch norm cannot normalise it.
+class TrainingImages:
+    """Batches of a training split, shuffled and augmented: normalised float32 images and int64 labels.
 
     Raises:
         DataError: a single image in all.
     """
-    if images < 2:
-        raise DataError("training needs at least 2 images: batch norm cannot normalise a single one")
-    whole, rest = divmod(images, batch_size)
-    return whole + (rest > 1)
-
-
-class TrainingImages:
-    """Batches of a training split, shuffled and augmented: normalised float32 images and int64 labels."""
 
     def __init__(self, corpus: Corpus, augmentation: Augmentation, batch_size: int, seed: int, device: str) -> None:
         self.corpus = corpus
@@ -46,6 +37,8 @@ class TrainingImages:
         self.seed = seed
         self.device = device
         self.steps_per_epoch = steps_per_epoch(len(corpus), batch_size)
+        if not self.steps_per_epoch:
+            raise DataError(f"{corpus.name}: training needs at least 2 images, for batch norm cannot normalise one")
         self._labels = torch.from_numpy(corpus.labels).to(device)
         self._normalise = normaliser(corpus, device)
         self._images: Tensor | None = None

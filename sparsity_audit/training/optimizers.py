@@ -136,7 +136,7 @@ class Updater:
         self.optimizer.step()
         for group in self.groups:
             if group.kind == "wd":
-                _decay(group, 1.0 - group.strength * scale)
+                _decay(group, group.strength * scale)
         self.optimizer.zero_grad(set_to_none=True)
 
 
@@ -148,5 +148,7 @@ def _add_signs(group: ParameterGroup) -> None:
 
 
 @torch.no_grad()
-def _decay(group: ParameterGroup, factor: float) -> None:
-    torch._foreach_mul_(list(group.parameters), factor)
+def _decay(group: ParameterGroup, rate: float) -> None:
+    """Multiply by 1 − rate, written so that only the rate is rounded: 1 − 1e-5 in float32 is off by 0.1 % of 1e-5."""
+    parameters = list(group.parameters)
+    torch._foreach_add_(parameters, parameters, alpha=-rate)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -14,6 +14,7 @@ from sparsity_audit.files import write_whole
 from sparsity_audit.schema.record import TrainingRecord
 
 RECORD = "record.json"
+LOCK = ".lock"
 
 
 class RunFolder:
@@ -46,6 +47,14 @@ class RunFolder:
         except OSError as failure:
             raise UsageError(f"{self.path}: cannot be created ({failure.strerror}); name another folder") from None
 
+    def discard(self) -> None:
+        """Remove the folder again where nothing came to lie in it: no record, no snapshot."""
+        if not self.record.exists():
+            with suppress(OSError):  # somebody else's file keeps the folder
+                (self.path / LOCK).unlink(missing_ok=True)
+                self.snapshots.rmdir()
+                self.path.rmdir()
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from training here; the system lets go of the lock when a process dies.
@@ -53,7 +62,7 @@ class RunFolder:
         Raises:
             UsageError: another process trains here.
         """
-        lock = FileLock(self.path / ".lock", timeout=0)
+        lock = FileLock(self.path / LOCK, timeout=0)
         try:
             lock.acquire()
         except Timeout:

@@ -15,7 +15,8 @@ from torch import nn
 
 from sparsity_audit.checkpoints.safetensors_io import write_safetensors
 from sparsity_audit.data.corpus import Corpus
-from sparsity_audit.errors import CheckpointError, TrainingError, UsageError
+from sparsity_audit.engine.session import check_device
+from sparsity_audit.errors import CheckpointError, ConfigError, DataError, GraphError, TrainingError, UsageError
 from sparsity_audit.graph.feature_graph import build_graph
 from sparsity_audit.models.init import initialise
 from sparsity_audit.models.metadata import metadata_entries
@@ -24,7 +25,7 @@ from sparsity_audit.schema.record import ScaleCount, SessionRecord, SplitResult,
 from sparsity_audit.schema.spec import ModelMetadata, ZooSpec
 from sparsity_audit.specs.budget import decay_budget, rate_sum
 from sparsity_audit.specs.load import NamedSpec
-from sparsity_audit.training.batches import TrainingImages, steps_per_epoch
+from sparsity_audit.training.batches import TrainingImages
 from sparsity_audit.training.corpora import augmentation, training_corpora
 from sparsity_audit.training.interrupt import stop_requested
 from sparsity_audit.training.keeper import RunKeeper
@@ -89,13 +90,17 @@ def train(
     options, listener = options or TrainOptions(), listener or TrainListener()
     folder = RunFolder(path)
     folder.create()
-    with folder.locked():
-        before = folder.read_record()
-        if before is not None:
-            _check_same(folder, before, named.spec, options)
-            if before.status == "finished":
-                return before
-        return _Run(named, folder, options, listener).train(before)
+    try:
+        with folder.locked():
+            before = folder.read_record()
+            if before is not None:
+                _check_same(folder, before, named.spec, options)
+                if before.status == "finished":
+                    return before
+            check_device(options.device)
+            return _Run(named, folder, options, listener).train(before)
+    finally:
+        folder.discard()
 
 
 def _check_same(folder: RunFolder, found: TrainingRecord, spec: ZooSpec, options: TrainOptions) -> None:
@@ -104,6 +109,8 @@ def _check_same(folder: RunFolder, found: TrainingRecord, spec: ZooSpec, options
             f"{folder.path}: holds a run of another spec ({found.name}, digest {found.digest[:8]}, "
             f"not {spec.digest()[:8]}); name another folder with -o"
         )
+    if found.status == "finished" and not folder.model.exists():
+        raise UsageError(f"{folder.path}: the run is finished and {folder.model.name} is gone; name another folder")
     if found.status == "diverged":
         raise TrainingError(f"{folder.path}: this run diverged ({found.message}), and would again; change the spec")
     if found.status != "finished" and not options.resume:
@@ -126,17 +133,17 @@ class _Run:
 
     def train(self, before: TrainingRecord | None) -> TrainingRecord:
         device = self.options.device
-        corpora = training_corpora(self.spec.data, self.options.data_root, self.listener.working)
+        corpora = self._corpora()
         with _chance_apart(device), _deterministic(device):
             model, layers = self._network(corpora[0])
             groups = parameter_groups(model, self.spec)
             updater = Updater(self.spec, groups)
-            record = self._record(before, groups, len(corpora[0]))
-            keeper = RunKeeper(self.folder, record, model, updater, layers, self.options.checkpoint_seconds)
-            start = keeper.start()
             images = TrainingImages(
                 corpora[0], augmentation(self.spec.data), self.spec.batch_size, self.spec.seed, device
             )
+            record = self._record(before, groups, images.steps_per_epoch)
+            keeper = RunKeeper(self.folder, record, model, updater, layers, self.options.checkpoint_seconds)
+            start = keeper.start()
             self.folder.write_record(record)
             self._note_changes(before, start)
             self.listener.started(record, start)
@@ -146,18 +153,27 @@ class _Run:
                 return self._end(keeper, start, {"status": "interrupted", "message": f"stopped after step {done}"})
             return self._finish(keeper, model, layers, corpora, start)
 
+    def _corpora(self) -> tuple[Corpus, Corpus]:
+        try:
+            return training_corpora(self.spec.data, self.options.data_root, self.listener.working)
+        except DataError as failure:
+            raise DataError(f"{self.named.origin}: data: {failure}") from None
+
     def _network(self, corpus: Corpus) -> tuple[nn.Module, list[TrackedLayer]]:
         torch.manual_seed(self.spec.seed)
-        model = build_network(self.spec.network, corpus.shape[0], len(corpus.class_names))
-        initialise(model, self.spec.init)
-        size = self.spec.data.crop or corpus.shape[1]
-        graph = build_graph(model, (corpus.shape[0], size, self.spec.data.crop or corpus.shape[2]))
+        crop = self.spec.data.crop
+        shape = (corpus.shape[0], crop or corpus.shape[1], crop or corpus.shape[2])
+        try:
+            model = build_network(self.spec.network, corpus.shape[0], len(corpus.class_names))
+            initialise(model, self.spec.init)
+            graph = build_graph(model, shape)
+        except (UsageError, GraphError) as failure:
+            raise ConfigError(f"{self.named.origin}: network: {failure}") from None
         model = model.to(self.options.device).to(memory_format=torch.channels_last)
         torch.manual_seed(self.spec.seed)  # dropout's chance must not depend on what came before
         return model, tracked_layers(model, graph.layers)
 
-    def _record(self, before: TrainingRecord | None, groups: list[ParameterGroup], images: int) -> TrainingRecord:
-        per_epoch = steps_per_epoch(images, self.spec.batch_size)
+    def _record(self, before: TrainingRecord | None, groups: list[ParameterGroup], per_epoch: int) -> TrainingRecord:
         return TrainingRecord(
             name=self.named.id,
             spec=self.spec,

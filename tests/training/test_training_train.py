@@ -1,0 +1,344 @@
+"""A run folder: what is in it, who may write there, and that nothing but the spec decides the weights."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sparsity_audit.checkpoints.safetensors_io import read_safetensors
+from sparsity_audit.data.load import load_corpus
+from sparsity_audit.errors import CheckpointError, ConfigError, DataError, TrainingError, UsageError
+from sparsity_audit.schema.record import TrainingRecord
+from sparsity_audit.specs.load import NamedSpec, load_spec
+from sparsity_audit.training.history import History
+from sparsity_audit.training.loop import Progress
+from sparsity_audit.training.train import TrainListener, TrainOptions, default_folder, train
+
+STEPS = 120
+SETS = [
+    f"schedule.total={STEPS}",
+    "schedule.milestones=[80]",
+    "observe.history_every=50",
+    "observe.snapshots=[40, 100]",
+]
+
+
+def spec(*more: str, base: str = "digits-adam-l2") -> NamedSpec:
+    return load_spec(base, [*SETS, *more])
+
+
+def tensors(path: Path) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy() for name, tensor in read_safetensors(path)[0].items()}
+
+
+def assert_same(left: Path, right: Path) -> None:
+    one, other = tensors(left), tensors(right)
+    assert one.keys() == other.keys()
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+class StopAt(TrainListener):
+    """Sends a signal to this process once a step is reached, as a user's Ctrl-C would."""
+
+    def __init__(self, step: int, number: signal.Signals = signal.SIGINT) -> None:
+        self.step, self.number, self.sent = step, number, False
+
+    def progress(self, progress: Progress) -> None:
+        if progress.step >= self.step and not self.sent:
+            self.sent = True
+            signal.raise_signal(self.number)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingRecord]:
+    """Return a run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return folder, train(spec(), folder)
+
+
+def test_a_run_folder_holds_what_other_commands_need(whole: tuple[Path, TrainingRecord]) -> None:
+    folder, record = whole
+    assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name[0] != ".") == [
+        "history.safetensors",
+        "model.safetensors",
+        "record.json",
+        "snapshots/step-100.safetensors",
+        "snapshots/step-40.safetensors",
+    ]
+    assert TrainingRecord.model_validate_json((folder / "record.json").read_text()) == record
+    metadata = json.loads(read_safetensors(folder / "model.safetensors")[1]["sparsity_audit"])
+    assert metadata["spec"] == json.loads(spec().spec.model_dump_json(by_alias=True))
+    assert metadata["classes"] == [str(digit) for digit in range(10)]
+    assert metadata["input_shape"] == [1, 8, 8]
+    assert metadata["pixel_scale"] == 16
+
+
+def test_the_record_says_what_was_done(whole: tuple[Path, TrainingRecord]) -> None:
+    _, record = whole
+    assert (record.status, record.steps, record.total_steps, record.steps_per_epoch) == ("finished", STEPS, STEPS, 35)
+    assert record.digest == spec().spec.digest()
+    assert record.decay_budget is None  # Adam under L2 decays by no fixed factor
+    assert record.rate_sum == pytest.approx(80 * 1e-3 + 40 * 1e-4)
+    groups = {group.role: group for group in record.parameter_groups}
+    assert groups["gamma"].parameters == [f"c{n}.norm.weight" for n in range(1, 8)] + ["head.1.weight"]
+    assert {(group.regularizer, group.strength, group.lr) for group in groups.values()} == {("l2", 1e-3, 1e-3)}
+    assert sum(len(group.parameters) for group in groups.values()) == 7 * 3 + 2 + 2 + 2
+    (session,) = record.sessions
+    assert (session.from_step, session.to_step, session.device) == (0, STEPS, "cpu")
+    assert session.threads == torch.get_num_threads()
+    assert record.history == "history.safetensors"
+    assert record.snapshots == ["snapshots/step-40.safetensors", "snapshots/step-100.safetensors"]
+
+
+def test_the_recorded_errors_are_those_of_the_saved_model(whole: tuple[Path, TrainingRecord]) -> None:
+    """Against the stored file, run by plain torch over the whole arrays."""
+    from sparsity_audit.models.registry import build_network
+
+    folder, record = whole
+    model = build_network(spec().spec.network, 1, 10)
+    model.load_state_dict({name: torch.tensor(value) for name, value in tensors(folder / "model.safetensors").items()})
+    model.eval()
+    for split, result in (("train", record.train), ("test", record.test)):
+        corpus = load_corpus("digits", split)  # type: ignore[arg-type]
+        images = (np.array(corpus.images, np.float64) / 16 - 0.30532366071428574) / 0.37602959923595713
+        labels = torch.from_numpy(corpus.labels)
+        with torch.no_grad():
+            logits = model.double()(torch.from_numpy(images).permute(0, 3, 1, 2))
+        assert result is not None
+        assert result.images == len(labels)
+        assert result.error == pytest.approx((logits.argmax(1) != labels).double().mean().item(), abs=1e-12)
+        loss = -logits.log_softmax(1)[torch.arange(len(labels)), labels].mean().item()
+        assert result.loss == pytest.approx(loss, rel=1e-5)
+
+
+def test_history_and_snapshots_agree_with_each_other_and_the_model(whole: tuple[Path, TrainingRecord]) -> None:
+    folder, _ = whole
+    history = History.load(folder / "history.safetensors")
+    assert history.steps == [0, 50, 100, STEPS]
+    state, model = tensors(folder / "snapshots/step-100.safetensors"), tensors(folder / "model.safetensors")
+    for number, filters in enumerate([8, 16, 16, 32, 32, 64, 64], start=1):
+        gamma, beta = history.series(f"gamma/c{number}.conv"), history.series(f"beta/c{number}.conv")
+        assert gamma.shape == beta.shape == (4, filters)
+        assert (gamma[0] == 1).all()
+        assert (beta[0] == 0).all()
+        assert np.array_equal(gamma[2], state[f"model/c{number}.norm.weight"])
+        assert np.array_equal(gamma[3], model[f"c{number}.norm.weight"])
+        assert np.array_equal(beta[3], model[f"c{number}.norm.bias"])
+    assert state["optimizer/c1.conv.weight/exp_avg"].shape == (8, 1, 5, 5)
+    assert state["optimizer/c1.conv.weight/step"] == 100
+
+
+def test_observing_changes_no_weight(whole: tuple[Path, TrainingRecord], tmp_path: Path) -> None:
+    quiet = load_spec("digits-adam-l2", [*SETS[:2], "observe.snapshots=[]", "observe.history_every=7"])
+    assert quiet.spec.digest() == spec().spec.digest()
+    train(quiet, tmp_path / "run")
+    assert_same(tmp_path / "run/model.safetensors", whole[0] / "model.safetensors")
+
+
+def test_the_seed_decides(whole: tuple[Path, TrainingRecord], tmp_path: Path) -> None:
+    train(spec("seed=1"), tmp_path / "run")
+    one, other = tensors(tmp_path / "run/model.safetensors"), tensors(whole[0] / "model.safetensors")
+    assert not np.array_equal(one["c1.conv.weight"], other["c1.conv.weight"])
+
+
+def test_the_callers_chance_is_left_alone(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    train(spec("schedule.total=100", "observe.snapshots=[]"), tmp_path / "run")
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_by_a_signal_and_resumed(
+    number: signal.Signals, whole: tuple[Path, TrainingRecord], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    before = signal.getsignal(number)
+    record = train(spec(), folder, listener=StopAt(50, number))
+    assert signal.getsignal(number) is before
+    assert record.status == "interrupted"
+    assert 50 <= record.steps < STEPS
+    assert not (folder / "model.safetensors").exists()
+    with pytest.raises(UsageError, match=rf"unfinished run \({record.steps} of {STEPS} steps\); continue.*--resume"):
+        train(spec(), folder)
+    resumed = train(spec(), folder, TrainOptions(resume=True))
+    assert resumed.status == "finished"
+    assert [(s.from_step, s.to_step) for s in resumed.sessions] == [(0, record.steps), (record.steps, STEPS)]
+    for name in ("model", "history", "snapshots/step-40", "snapshots/step-100"):
+        assert_same(folder / f"{name}.safetensors", whole[0] / f"{name}.safetensors")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adagrad", "wd"), ("rmsprop", "l2"), ("sgd", "gamma_l1")])
+def test_other_optimizers_resume_bit_for_bit(name: str, kind: str, tmp_path: Path) -> None:
+    named = spec(f"optimizer.name={name}", f"regularizer.kind={kind}", "schedule.total=90")
+    train(named, tmp_path / "whole")
+    train(named, tmp_path / "cut", listener=StopAt(50))
+    train(named, tmp_path / "cut", TrainOptions(resume=True))
+    for file in ("model", "history"):
+        assert_same(tmp_path / f"cut/{file}.safetensors", tmp_path / f"whole/{file}.safetensors")
+
+
+def test_dropout_resumes_bit_for_bit(tmp_path: Path) -> None:
+    """torchvision's squeezenet has dropout, whose chance is torch's own generator."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for label in ("a", "b"):
+            (tmp_path / "data" / split / label).mkdir(parents=True)
+            for number in range(4):
+                from PIL import Image
+
+                pixels = rng.integers(0, 255, (40, 40, 3), np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "data" / split / label / f"{number}.png")
+    (tmp_path / "s.toml").write_text(
+        """
+        network = { name = "torchvision:squeezenet1_1" }
+        init = { weights = "default" }
+        data = { name = "imagefolder:data", resize = 36, crop = 32 }
+        optimizer = { name = "sgd", lr = 1e-3 }
+        regularizer = { kind = "none" }
+        schedule = { unit = "epochs", total = 4 }
+        batch_size = 3
+        """
+    )
+    named = load_spec(str(tmp_path / "s.toml"))
+    record = train(named, tmp_path / "whole")
+    assert (record.steps_per_epoch, record.total_steps) == (3, 12)  # 3 + 3 + 2 images
+    train(named, tmp_path / "cut", TrainOptions(checkpoint_seconds=0), StopAt(5))
+    train(named, tmp_path / "cut", TrainOptions(resume=True))
+    assert_same(tmp_path / "cut/model.safetensors", tmp_path / "whole/model.safetensors")
+
+
+def test_a_finished_run_is_returned_as_it_is(whole: tuple[Path, TrainingRecord]) -> None:
+    folder, record = whole
+    stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("*.*s*")}
+    assert train(spec(), folder) == record
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.*s*")} == stamps
+
+
+def test_a_folder_is_never_overwritten(whole: tuple[Path, TrainingRecord], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds a run of another spec \(digits-adam-l2, digest .{8}, not .{8}\)"):
+        train(spec("seed=5"), whole[0], TrainOptions(resume=True))
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(UsageError, match=r"holds thesis.tex and no record.json"):
+        train(spec(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match=r"file: cannot be created"):
+        train(spec(), tmp_path / "file")
+
+
+def test_a_bad_record_is_named(tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_text('{"schema": 1}')
+    with pytest.raises(CheckpointError, match=r"record.json: not a record of a run \(name: Field required\)"):
+        train(spec(), tmp_path)
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
+    """The second is refused at once; the lock of a process that was killed is free again."""
+    folder, refused = tmp_path / "run", list[str]()
+
+    class Intruder(TrainListener):
+        def started(self, record: TrainingRecord, step: int) -> None:  # noqa: ARG002
+            try:
+                train(spec(), folder, TrainOptions(resume=True))
+            except UsageError as failure:
+                refused.append(str(failure))
+
+    train(spec("schedule.total=90", "observe.snapshots=[]"), folder, listener=Intruder())
+    assert refused == [f"{folder}: another process is training here; wait for it, or stop it"]
+
+
+def test_a_diverging_run_stops_with_its_record(tmp_path: Path) -> None:
+    named = spec("optimizer.name=sgd", "optimizer.lr=1e7")
+    with pytest.raises(TrainingError, match=r"diverged: the loss is (nan|inf) at step \d+ of 120") as told:
+        train(named, tmp_path / "run")
+    record = TrainingRecord.model_validate_json((tmp_path / "run/record.json").read_text())
+    assert record.status == "diverged"
+    assert record.message is not None
+    assert record.message in str(told.value)
+    assert not (tmp_path / "run/model.safetensors").exists()
+    with pytest.raises(TrainingError, match="this run diverged"):
+        train(named, tmp_path / "run", TrainOptions(resume=True))
+
+
+@pytest.mark.parametrize(
+    ("sets", "error", "message"),
+    [
+        (["network.name=basicnt"], ConfigError, r"zoo:digits-adam-l2.*network 'basicnt' \(did you mean 'basicnet'"),
+        (["network.name=vgg16"], ConfigError, "VGG does not run on images of 1×8×8"),
+        (["data.name=cifr10"], DataError, "unknown data set 'cifr10' .did you mean 'cifar10'"),
+        (["data.test_size=3"], DataError, "the split of the digits is fixed"),
+        (["data.split_seed=3"], DataError, "the split of the digits is fixed"),
+    ],
+)
+def test_a_spec_that_cannot_be_trained_leaves_nothing(
+    sets: list[str], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        train(spec(*sets), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--device cuda:99: not available here"):
+        train(spec(), tmp_path / "run", TrainOptions(device="cuda:99"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_trains_outside_the_main_thread(tmp_path: Path) -> None:
+    """Signals cannot be caught there, so none is."""
+    done: list[TrainingRecord] = []
+    worker = threading.Thread(
+        target=lambda: done.append(train(spec("schedule.total=90", "observe.snapshots=[]"), tmp_path / "run"))
+    )
+    worker.start()
+    worker.join()
+    assert done[0].status == "finished"
+
+
+def test_every_digest_has_a_folder_of_its_own() -> None:
+    one, other = default_folder(spec()), default_folder(spec("seed=1"))
+    assert one != other
+    assert one.parts[0] == "runs"
+    assert one.name == f"digits-adam-l2-{spec().spec.digest()[:8]}"
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from sparsity_audit.errors import CheckpointError
+from sparsity_audit.specs.load import load_spec
+from sparsity_audit.training.train import TrainListener, TrainOptions, train
+
+class Fill(TrainListener):
+    def progress(self, progress):
+        if progress.step >= 60:  # from now on no file may grow beyond 10 kB, as on a disk that is full
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
+
+sets = ["schedule.total=120", "schedule.milestones=[80]", "observe.history_every=50", "observe.snapshots=[40, 100]"]
+try:
+    train(load_spec("digits-adam-l2", sets), Path(sys.argv[1]), TrainOptions(checkpoint_seconds=0), Fill())
+except CheckpointError as failure:
+    print(failure)
+"""
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(whole: tuple[Path, TrainingRecord], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(folder)], capture_output=True, text=True, check=True)
+    assert done.stdout.count("\n") == 1
+    assert "cannot be written (File too large); the last good checkpoint is of step 59: make room, then" in done.stdout
+    assert not [path.name for path in folder.rglob("*.tmp")]
+    record = train(spec(), folder, TrainOptions(resume=True))
+    assert record.sessions[-1].from_step == 59
+    assert_same(folder / "model.safetensors", whole[0] / "model.safetensors")
