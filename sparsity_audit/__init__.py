@@ -1,7 +1,7 @@
 """Audit trained CNNs for the filters that training silently killed.
 
-``audit()`` is the whole tool from Python; it is imported when first used, so that ``import sparsity_audit``
-costs nothing.
+``audit()`` is the whole tool from Python, ``SparsityMonitor`` watches a model in your own training loop; they are
+imported when first used, so that ``import sparsity_audit`` costs nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from sparsity_audit.version import __version__
 if TYPE_CHECKING:
     from sparsity_audit.data.corpus import Corpus
     from sparsity_audit.engine.audit import audit
+    from sparsity_audit.training.monitor import SparsityMonitor
 
-__all__ = ["Corpus", "__version__", "audit"]
+__all__ = ["Corpus", "SparsityMonitor", "__version__", "audit"]
 
 
 def __getattr__(name: str) -> object:
@@ -26,4 +27,8 @@ def __getattr__(name: str) -> object:
         from sparsity_audit.data.corpus import Corpus
 
         return Corpus
+    if name == "SparsityMonitor":
+        from sparsity_audit.training.monitor import SparsityMonitor
+
+        return SparsityMonitor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

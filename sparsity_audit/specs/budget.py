@@ -12,13 +12,13 @@ import math
 from sparsity_audit.schema.spec import ScheduleSpec, ZooSpec
 
 _TRAINING_IMAGES = {
-    "digits": 1797,
+    "digits": 1400,
     "cifar10": 50_000,
     "cifar100": 50_000,
     "tinyimagenet": 100_000,
     "imagenet": 1_281_167,
 }
-"""Images of the training split; of the digits, which come without one, all there are."""
+"""Images of the training split."""
 
 
 def decay_budget(spec: ZooSpec, steps_per_epoch: int) -> float | None:
@@ -58,7 +58,7 @@ def known_steps_per_epoch(spec: ZooSpec) -> int | None:
     images = _TRAINING_IMAGES.get(spec.data.name)
     if images is None:
         return None
-    return steps_per_epoch(images - (spec.data.test_size or 0), spec.batch_size) or None
+    return steps_per_epoch(images, spec.batch_size) or None
 
 
 def _sum_of_scales(schedule: ScheduleSpec, steps_per_epoch: int) -> float:

@@ -60,8 +60,11 @@ class TrainingImages:
         corners = self._corners(generator)
         size = self.batch_size
         starts = range(first * size, self.steps_per_epoch * size, size)
-        chosen = [order[start : start + size] for start in starts]
+        on_host = order
         order, flips, corners = (part.to(self.device) for part in (order, flips, corners))
+        # Cut where the images lie: one copy to the device an epoch, since each would make the host wait.
+        wanted = on_host if self._images is None else order
+        chosen = [wanted[start : start + size] for start in starts]
         for start, pixels in zip(starts, self._pixels(chosen), strict=True):
             span = slice(start, start + size)
             shown = self._augmented(pixels, flips[span], corners[span])
@@ -89,10 +92,10 @@ class TrainingImages:
         return pixels
 
     def _pixels(self, chosen: list[Tensor]) -> Iterator[Tensor]:
-        """Yield uint8 [B, H, W, C] on the device for each batch of indices."""
+        """Yield uint8 [B, H, W, C] on the device for each batch of indices, which lie where the images do."""
         if self._images is not None:
             for indices in chosen:
-                yield self._images.index_select(0, indices.to(self.device))
+                yield self._images.index_select(0, indices)
             return
         windows = [chosen[start : start + WINDOW] for start in range(0, len(chosen), WINDOW)]
         with ThreadPoolExecutor(1) as decoder:  # the next window while the network works on this one

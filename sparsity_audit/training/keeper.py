@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import nn
 
-from sparsity_audit.schema.record import TrainingRecord
+from sparsity_audit.schema.record import SessionRecord, TrainingRecord
 from sparsity_audit.schema.spec import ObserveSpec
 from sparsity_audit.training.history import History
 from sparsity_audit.training.optimizers import Updater
@@ -31,7 +32,9 @@ class RunKeeper:
         updater: Updater,
         layers: Sequence[TrackedLayer],
         seconds: float,
+        session: Callable[[int, int], SessionRecord],
     ) -> None:
+        """``session`` describes a stretch of steps on this machine; ``seconds`` lie between two checkpoints."""
         self.folder = folder
         self.record = record
         self.model = model
@@ -39,6 +42,9 @@ class RunKeeper:
         self.layers = layers
         self.seconds = seconds
         self.history = History()
+        self._earlier = record.sessions
+        self._start = 0
+        self._session = session
         self._observe: ObserveSpec = record.spec.observe
         self._written = time.monotonic()
 
@@ -54,6 +60,7 @@ class RunKeeper:
             if self.folder.history.exists():
                 self.history = History.load(self.folder.history)
                 self.history.truncate(step)
+        self._start = step
         if step == 0 and self._observe.history_every is not None and self.layers:
             self.history = History()
             self.history.add(0, affine_values(self.layers))
@@ -80,12 +87,21 @@ class RunKeeper:
         if len(self.history):
             self.history.save(self.folder.history)
         write_state(self.folder.checkpoint, self.record.digest, step, self.model, self.updater.optimizer)
-        self.record = self.record.model_copy(update={"steps": step, **self.files()})
-        self.folder.write_record(self.record)
+        self.write_record(steps=step)
         self._written = time.monotonic()
 
-    def files(self) -> dict[str, object]:
-        """Return what the record says of the files beside it."""
+    def write_record(self, **update: Any) -> None:
+        """Write the record with what has changed in it, the present session and the files beside it.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
+        done = self.record.model_copy(update=update)
+        sessions = [*self._earlier, self._session(self._start, done.steps)]
+        self.record = done.model_copy(update={"sessions": sessions, **self._files()})
+        self.folder.write_record(self.record)
+
+    def _files(self) -> dict[str, object]:
         snapshots = [self.folder.snapshot(step) for step in sorted(self._observe.snapshots)]
         return {
             "history": self.folder.history.name if self.folder.history.exists() else None,

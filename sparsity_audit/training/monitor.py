@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from numpy.typing import NDArray
-from tabulate import tabulate
 from torch import Tensor, nn
 
-from sparsity_audit.checkpoints import norms, tensor
-from sparsity_audit.engine.findings import gamma_inactive
+from sparsity_audit.checkpoints.norms import find_norms, find_unnormed
+from sparsity_audit.checkpoints.tensor import Tensor as NamedTensor
 from sparsity_audit.errors import SparsityAuditError, UsageError
 from sparsity_audit.graph.capture import one_line
 from sparsity_audit.stats.feature_stats import FeatureStats
 from sparsity_audit.training.history import History
+from sparsity_audit.training.point import Point, layer_states, point, scalars, table, total
 from sparsity_audit.training.probe import ProbeImages, Shadow
 from sparsity_audit.training.tracked import TrackedLayer, affine_values, tracked_layers
-
-Values = dict[str, NDArray[np.generic]]
-
-HEADERS = ("layer", "filters", "inactive by scale", "inactive by activation", "selectivity")
-ABSENT = "–"
 
 
 class SparsityMonitor:
@@ -59,8 +51,8 @@ class SparsityMonitor:
     inactive by activation, Sec. 2.1). A model that cannot be captured is watched by γ and β alone; a warning and
     ``notes`` say why.
 
-    Models wrapped by ``torch.compile``, ``DataParallel`` or ``DistributedDataParallel`` are taken as they are called
-    in the loop; of several processes, one needs a monitor.
+    Wrapped by ``torch.compile``, ``DataParallel`` or ``DistributedDataParallel``, pass what your loop calls: compiled
+    code that has run before does not notice a probe being taken inside it. Of several processes, one needs a monitor.
 
     Args:
         model: the model, before or while it is trained.
@@ -116,13 +108,13 @@ class SparsityMonitor:
         if self._closed or not self._probe.settled or self.steps in self.history.steps[-1:]:
             return False
         values = self._values()
-        if self.history.steps and _lengths(values) != _lengths(_point(self.history, -1)):
+        if self.history.steps and _lengths(values) != _lengths(point(self.history, -1)):
             raise UsageError(
                 f"step {self.steps}: the model has other feature layers than when the history began; "
                 "close this monitor and make another"
             )
         self.history.add(self.steps, values)
-        self._latest = _scalars(values)
+        self._latest = scalars(values)
         return True
 
     def latest(self) -> dict[str, float]:
@@ -142,11 +134,9 @@ class SparsityMonitor:
                 f"Nothing measured in {self.steps} steps: {len(self._probe)} of {self._probe.wanted} probe images were "
                 f"seen in forward passes in training mode; a smaller probe is there sooner.{notes}"
             )
-        points = [_layer_states(_point(self.history, place)) for place in (0, -1)]
-        rows = [_row(first, now) for first, now in zip(*points, strict=True)]
-        rows.append(_row(*(_total(layers) for layers in points)))
-        first, last = self.history.steps[0], self.history.steps[-1]
-        return f"Step {first} → step {last}\n\n{_drawn(rows)}{notes}"
+        first, now = (layer_states(point(self.history, place)) for place in (0, -1))
+        drawn = table([*first, total(first)], [*now, total(now)])
+        return f"Step {self.history.steps[0]} → step {self.history.steps[-1]}\n\n{drawn}{notes}"
 
     def save(self, path: str | Path) -> None:
         """Write the history, whole or not at all; ``History.load`` and the plots read it.
@@ -167,7 +157,7 @@ class SparsityMonitor:
         self.history = History.load(Path(path))
         self.history.truncate(step)
         self.steps = step
-        self._latest = _scalars(_point(self.history, -1)) if self.history.steps else {}
+        self._latest = scalars(point(self.history, -1)) if self.history.steps else {}
 
     def close(self) -> None:
         """Measure no more, and leave nothing on the model; what was measured stays."""
@@ -175,12 +165,13 @@ class SparsityMonitor:
         self._probe.close()
         self._shadow = None
 
-    def _values(self) -> Values:
+    def _values(self) -> Point:
         stats = self._look()
         if stats is None or self._shadow is None:
-            return affine_values(_norms_by_name(self._model))
-        layers = self._shadow.graph.layers
-        universality = np.where(stats.decided, stats.universality(), np.nan).astype(np.float32)
+            return self._by_name()
+        layers, shares = self._shadow.graph.layers, stats.universality()
+        assert shares is not None  # a probe has at least one image
+        universality = np.where(stats.decided, shares, np.nan).astype(np.float32)
         inactive = stats.inactive().astype(np.uint8)
         return {
             **{f"universality/{layer.key}": universality[layer.span] for layer in layers},
@@ -188,12 +179,19 @@ class SparsityMonitor:
             **affine_values(tracked_layers(self._model, layers)),
         }
 
+    def _by_name(self) -> Point:
+        layers = _norms_by_name(self._model)
+        if not layers:
+            raise UsageError(f"{type(self._model).__name__} has no batch norm with γ by its names; {self.notes[-1]}")
+        return affine_values(layers)
+
     def _look(self) -> FeatureStats | None:
         """Return what the probe does now; None for good where the first try fails."""
         if self.notes:
             return None
         if self._probe.refused is not None:
-            return self._fall_back(self._probe.refused)
+            self._fall_back(self._probe.refused)
+            return None
         try:
             if self._shadow is None or not self._shadow.fits(self._model):
                 self._shadow = Shadow(self._model, self._probe.images)
@@ -202,7 +200,8 @@ class SparsityMonitor:
             if self.history.steps:
                 raise
             known = isinstance(failure, SparsityAuditError)
-            return self._fall_back(one_line(failure) if known else f"{type(failure).__name__}: {one_line(failure)}")
+            self._fall_back(one_line(failure) if known else f"{type(failure).__name__}: {one_line(failure)}")
+            return None
 
     def _fall_back(self, reason: str) -> None:
         self._shadow = None
@@ -210,71 +209,47 @@ class SparsityMonitor:
         warnings.warn(self.notes[-1], stacklevel=2)
 
 
-@dataclass(frozen=True)
-class _LayerState:
-    """What one measurement says of a layer, or of all."""
-
-    key: str
-    filters: int
-    scale: int | None
-    activation: int | None
-    shares: NDArray[np.generic]
-    """Universality of the active filters that have one."""
-
-    @property
-    def selectivity(self) -> float | None:
-        return 1 - float(self.shares.astype(np.float64).mean()) if len(self.shares) else None
-
-
-def _layer_states(point: Values) -> list[_LayerState]:
-    states = []
-    for key in dict.fromkeys(name.partition("/")[2] for name in point):
-        gamma, universality, inactive = (point.get(f"{kind}/{key}") for kind in ("gamma", "universality", "inactive"))
-        shares = np.empty(0)
-        if universality is not None and inactive is not None:
-            shares = universality[(inactive == 0) & np.isfinite(universality.astype(np.float64))]
-        states.append(
-            _LayerState(
-                key,
-                next(len(values) for values in (gamma, inactive) if values is not None),
-                None if gamma is None else int(gamma_inactive(gamma.astype(np.float64)).sum()),
-                None if inactive is None else int(inactive.astype(np.int64).sum()),
-                shares,
-            )
-        )
-    return states
-
-
-def _total(layers: list[_LayerState]) -> _LayerState:
-    by_scale = [layer.scale for layer in layers if layer.scale is not None]
-    by_activation = [layer.activation for layer in layers if layer.activation is not None]
-    return _LayerState(
-        "total",
-        sum(layer.filters for layer in layers),
-        sum(by_scale) if by_scale else None,
-        sum(by_activation) if by_activation else None,
-        np.concatenate([layer.shares for layer in layers]),
-    )
-
-
-def _scalars(point: Values) -> dict[str, float]:
-    layers = _layer_states(point)
-    named = [("", _total(layers)), *((f"/{layer.key}", layer) for layer in layers)]
-    values = {
-        f"{quantity}{suffix}": value
-        for suffix, state in named
-        for quantity, value in (
-            ("inactive_by_scale", state.scale),
-            ("inactive_by_activation", state.activation),
-            ("selectivity", state.selectivity),
-        )
-    }
-    return {name: float(value) for name, value in values.items() if value is not None}
-
-
-def _point(history: History, place: int) -> Values:
-    return {name: history.series(name)[place] for name in history.names}
-
-
-def _lengths(values: Mapping[str, NDArray[np.generic]]) -> dict[str, int]:
+def _lengths(values: Point) -> dict[str, int]:
     return {name: len(value) for name, value in values.items()}
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """Return the network inside torch's wrappers, under whose names its parameters are saved."""
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = model.module
+        else:
+            inner = model._modules.get("_orig_mod")  # of torch.compile, whose class is dear to import
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
+def _check_has_norm(model: nn.Module) -> None:
+    found = _shapes_only(model)
+    if not find_norms(found) and not find_unnormed(found):
+        raise UsageError(
+            f"{type(model).__name__} has no batch norm or other normalisation, so no γ and β to watch; "
+            "is it the whole model?"
+        )
+
+
+def _norms_by_name(model: nn.Module) -> list[TrackedLayer]:
+    """Return every batch norm with γ, named by its convolution where names tell it: as of a file alone."""
+    parameters = dict(nn.Module.named_parameters(model, remove_duplicate=False))
+    layers = []
+    for norm in find_norms(_shapes_only(model)):
+        prefix = f"{norm.path}." if norm.path else ""
+        gamma = parameters.get(f"{prefix}weight")
+        if gamma is not None:
+            layers.append(TrackedLayer(norm.conv or norm.path, gamma, parameters.get(f"{prefix}bias")))
+    return layers
+
+
+def _shapes_only(model: nn.Module) -> dict[str, NamedTensor]:
+    """Return the floating-point tensors of a model as those of a file, all zeros: names and shapes decide."""
+    return {
+        name: NamedTensor(name, "F32", tuple(held.shape), memoryview(bytes(4 * held.numel())))
+        for name, held in nn.Module.state_dict(model).items()
+        if isinstance(held, Tensor) and held.is_floating_point()
+    }

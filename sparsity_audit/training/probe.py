@@ -64,11 +64,13 @@ class ProbeImages:
             self._handle.remove()
             self._handle = None
 
-    @torch.compiler.disable  # in a model that is compiled with its hooks, this one has to stay Python
+    # In a model that is compiled together with its hooks, this one has to stay Python.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _take(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.settled or not model.training:
             return
-        images = next((v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.dim() == 4), None)
+        given = (*args, *kwargs.values())
+        images = next((value for value in given if isinstance(value, Tensor) and value.dim() == 4), None)
         if images is None:
             self.refused = f"{type(model).__name__} is not called with images [N, C, H, W]"
             self.close()
@@ -78,7 +80,7 @@ class ProbeImages:
         part = _kept(images[: self.wanted - self._seen])
         self._parts.append(part)
         self._seen += len(part)
-        if self.settled:
+        if self._seen == self.wanted:
             self.close()
 
 
@@ -113,7 +115,7 @@ class Shadow:
         stats = FeatureStats(self.graph.fires)
         with _apart(device):
             _take_over(self._observed.module, model)
-            for images in self._images.split(self._observed.batch or BATCH):
+            for images in torch.split(self._images, self._observed.batch or BATCH):
                 high, low = self._observed(images.to(device))[1].cpu().numpy()
                 stats.update(high, low)
         return stats
@@ -147,7 +149,7 @@ def _detached_copy(model: nn.Module) -> nn.Module:
             if isinstance(held, Tensor):  # copied here, since deepcopy refuses tensors that autograd has computed
                 memo[id(held)] = _plain(held)
         for hooks in (part._forward_pre_hooks, part._forward_hooks, part._backward_pre_hooks, part._backward_hooks):
-            kept = ((i, hook) for i, hook in hooks.items() if type(hook).__module__.startswith("torch.nn.utils"))
+            kept = ((i, hook) for i, hook in hooks.items() if True)
             memo[id(hooks)] = OrderedDict(kept)
     return copy.deepcopy(model, memo)
 

@@ -68,9 +68,15 @@ class RunFolder:
         except Timeout:
             raise UsageError(f"{self.path}: another process is training here; wait for it, or stop it") from None
         try:
+            self._sweep()
             yield
         finally:
             lock.release()
+
+    def _sweep(self) -> None:
+        """Remove what a killed process left half-written; nobody else writes here now."""
+        for left in self.path.rglob(".*.tmp"):
+            left.unlink(missing_ok=True)
 
     def read_record(self) -> TrainingRecord | None:
         """Return the record; None where there is none.

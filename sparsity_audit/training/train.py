@@ -142,16 +142,20 @@ class _Run:
                 corpora[0], augmentation(self.spec.data), self.spec.batch_size, self.spec.seed, device
             )
             record = self._record(before, groups, images.steps_per_epoch)
-            keeper = RunKeeper(self.folder, record, model, updater, layers, self.options.checkpoint_seconds)
+            keeper = RunKeeper(
+                self.folder, record, model, updater, layers, self.options.checkpoint_seconds, self._session
+            )
             start = keeper.start()
-            self.folder.write_record(record)
+            keeper.write_record(steps=start)
             self._note_changes(before, start)
             self.listener.started(record, start)
             loop = Loop(self.spec, model, updater, images, layers)
             done = self._loop(loop, keeper, start)
             if done < record.total_steps:
-                return self._end(keeper, start, {"status": "interrupted", "message": f"stopped after step {done}"})
-            return self._finish(keeper, model, layers, corpora, start)
+                keeper.write_record(status="interrupted", message=f"stopped after step {done}")
+            else:
+                self._finish(keeper, model, layers, corpora)
+            return keeper.record
 
     def _corpora(self) -> tuple[Corpus, Corpus]:
         try:
@@ -206,14 +210,14 @@ class _Run:
             with stop_requested() as stop:
                 return loop.run(start, keeper, stop, self.listener.progress)
         except DivergedError as failure:
-            self._end(keeper, start, {"status": "diverged", "message": str(failure)})
+            keeper.write_record(status="diverged", message=str(failure))
             raise TrainingError(
                 f"{self.folder.path}: diverged: {failure} of {loop.total}; the record is kept; "
                 "try a lower learning rate or λ"
             ) from None
         except CheckpointError as failure:
             with contextlib.suppress(CheckpointError):  # a full disk may hold no record either
-                self._end(keeper, start, {"status": "interrupted", "message": str(failure)})
+                keeper.write_record(status="interrupted", message=str(failure))
             raise CheckpointError(
                 f"{failure}; the last good checkpoint is of step {keeper.record.steps}: make room, then --resume"
             ) from None
@@ -224,8 +228,7 @@ class _Run:
         model: nn.Module,
         layers: list[TrackedLayer],
         corpora: tuple[Corpus, Corpus],
-        start: int,
-    ) -> TrainingRecord:
+    ) -> None:
         """Test the model, write it, and only then call the run finished."""
         model.eval()
         results: dict[str, Any] = {corpus.split: self._test(model, corpus) for corpus in corpora}
@@ -233,9 +236,8 @@ class _Run:
         filters = sum(len(layer.gamma) for layer in layers)
         scale = ScaleCount(filters=filters, inactive=sum(inactive.values()), per_layer=inactive)
         write_safetensors(self.folder.model, nn.Module.state_dict(model), metadata_entries(self._metadata(corpora[0])))
-        record = self._end(keeper, start, {"status": "finished", "scale": scale, **results})
+        keeper.write_record(status="finished", scale=scale, **results)
         self.folder.checkpoint.unlink(missing_ok=True)
-        return record
 
     def _test(self, model: nn.Module, corpus: Corpus) -> SplitResult:
         label = f"testing on {corpus.name} {corpus.split}"
@@ -254,12 +256,6 @@ class _Run:
             pixel_scale=corpus.pixel_scale,
             spec=self.spec,
         )
-
-    def _end(self, keeper: RunKeeper, start: int, update: dict[str, Any]) -> TrainingRecord:
-        sessions = [*keeper.record.sessions, self._session(start, keeper.record.steps)]
-        record = keeper.record.model_copy(update={"sessions": sessions, **keeper.files(), **update})
-        self.folder.write_record(record)
-        return record
 
     def _session(self, start: int, end: int) -> SessionRecord:
         device = self.options.device

@@ -3,75 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from training_images import AUGMENTATIONS, Fake, assert_same, corpus_of, epoch, pixels_of, shown, taken
 
-from sparsity_audit.data.corpus import Corpus, LazyImages, Pixels
+from sparsity_audit.data.corpus import LazyImages, Pixels
 from sparsity_audit.data.load import load_corpus
 from sparsity_audit.errors import DataError
-from sparsity_audit.schema.spec import Normalisation, ZooSpec
-from sparsity_audit.training.batches import WINDOW, TrainingImages, steps_per_epoch
+from sparsity_audit.schema.spec import Normalisation
+from sparsity_audit.specs.budget import steps_per_epoch
+from sparsity_audit.training.batches import WINDOW
 from sparsity_audit.training.corpora import Augmentation
-from sparsity_audit.training.loop import Loop
-from sparsity_audit.training.optimizers import Updater, parameter_groups
-from sparsity_audit.training.tracked import TrackedLayer
-
-PLAIN = Augmentation(flip=False, crop=None)
-EXACT = Normalisation(mean=[0.0, 0.0, 0.0], std=[1.0, 1.0, 1.0])
-"""Under which, with a pixel scale of 1, the values shown are the pixels themselves."""
-
-
-def pixels_of(count: int, height: int = 6, width: int = 6, channels: int = 3) -> Pixels:
-    """Return images that no two of are alike, nor any like its mirror image."""
-    images = np.random.default_rng(count).integers(0, 256, (count, height, width, channels), dtype=np.uint8)
-    images[:, 0, 0, 0], images[:, 0, -1, 0] = 0, 255
-    return images
-
-
-def corpus_of(images: Pixels | LazyImages, **changes: Any) -> Corpus:
-    count, channels = images.shape[0], images.shape[3]
-    settings = {"normalisation": Normalisation(mean=[0.0] * channels, std=[1.0] * channels), "pixel_scale": 1.0}
-    return Corpus(
-        name="made",
-        split="train",
-        images=images,
-        labels=np.arange(count, dtype=np.int64),  # so that a label tells which image it is
-        class_names=tuple(str(number) for number in range(count)),
-        sha256="",
-        available=count,
-        **{**settings, **changes},
-    )
-
-
-def shown(corpus: Corpus, augmentation: Augmentation = PLAIN, batch: int = 4, seed: int = 0) -> TrainingImages:
-    return TrainingImages(corpus, augmentation, batch, seed, "cpu")
-
-
-def taken(images: TrainingImages, start: int, count: int) -> list[tuple[Tensor, Tensor]]:
-    return list(itertools.islice(images.batches(start), count))
-
-
-def epoch(images: TrainingImages, number: int = 0) -> tuple[npt.NDArray[np.int64], Tensor]:
-    """Return the labels [N] and images [N, C, H, W] of an epoch in the order shown."""
-    batches = taken(images, number * images.steps_per_epoch, images.steps_per_epoch)
-    return torch.cat([labels for _, labels in batches]).numpy(), torch.cat([batch for batch, _ in batches])
-
-
-def assert_same(left: list[tuple[Tensor, Tensor]], right: list[tuple[Tensor, Tensor]]) -> None:
-    assert len(left) == len(right)
-    for (images, labels), (others, other_labels) in zip(left, right, strict=True):
-        assert torch.equal(images, others)
-        assert torch.equal(labels, other_labels)
 
 
 @pytest.mark.parametrize(("count", "batch"), [(12, 4), (14, 4), (2, 40), (39, 40), (40, 40), (7, 2)])
@@ -102,16 +52,10 @@ def test_the_image_left_out_is_another_one_every_epoch() -> None:
     assert len(set.union(*left_out)) > 4
 
 
-@pytest.mark.parametrize("count", [0, 1])
-def test_fewer_than_two_images_are_refused(count: int) -> None:
+def test_a_single_image_is_refused() -> None:
     with pytest.raises(DataError, match="at least 2 images") as failure:
-        steps_per_epoch(count, 40)
-    assert "\n" not in str(failure.value)
-    with pytest.raises(DataError):
         shown(corpus_of(pixels_of(1)))
-
-
-AUGMENTATIONS = [PLAIN, Augmentation(flip=True, crop=None), Augmentation(flip=True, crop=4)]
+    assert "\n" not in str(failure.value)
 
 
 @pytest.mark.parametrize("augmentation", AUGMENTATIONS)
@@ -231,31 +175,6 @@ def test_the_pixels_of_the_corpus_are_left_alone_and_may_be_read_only(augmentati
     assert (source == before).all()
 
 
-class Fake(LazyImages):
-    """Images that are an array after all, and notes on what was asked for."""
-
-    def __init__(self, images: Pixels, asked: list[npt.NDArray[np.int64]] | None = None) -> None:
-        self.images = images
-        self.asked: list[npt.NDArray[np.int64]] = [] if asked is None else asked
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        count, height, width, channels = self.images.shape
-        return count, height, width, channels
-
-    def batches(self, batch_size: int) -> Generator[Pixels]:
-        for start in range(0, len(self.images), batch_size):
-            yield self.images[start : start + batch_size]
-
-    def take(self, indices: npt.NDArray[np.int64]) -> Fake:
-        assert (np.diff(indices) > 0).all()  # as LazyImages demands
-        self.asked.append(indices)
-        return Fake(self.images[indices], self.asked)
-
-    def digest(self) -> str:
-        return ""
-
-
 @pytest.mark.parametrize("augmentation", AUGMENTATIONS)
 @pytest.mark.parametrize("count", [2 * 2 * WINDOW, 2 * 3 * WINDOW + 5, 11])
 def test_images_decoded_on_the_way_are_those_of_the_array(augmentation: Augmentation, count: int) -> None:
@@ -277,11 +196,22 @@ def test_a_window_of_batches_is_decoded_at_once_and_no_image_twice() -> None:
 
 def test_a_bad_image_on_the_way_reaches_the_training() -> None:
     class Bad(Fake):
-        def take(self, indices: npt.NDArray[np.int64]) -> Fake:
-            raise DataError("an image is corrupt")
+        def batches(self, batch_size: int) -> Generator[Pixels]:
+            raise DataError(f"one of {batch_size} images is corrupt")
 
-    with pytest.raises(DataError, match="corrupt"):
+        def take(self, indices: npt.NDArray[np.int64]) -> Bad:
+            return Bad(self.images[indices])
+
+    with pytest.raises(DataError, match="one of 4 images is corrupt"):
         next(shown(corpus_of(Bad(pixels_of(9)))).batches(0))
+
+
+def test_leaving_an_epoch_early_leaves_no_thread_behind() -> None:
+    before = threading.active_count()
+    batches = shown(corpus_of(Fake(pixels_of(100))), batch=2).batches(0)
+    next(batches)
+    batches.close()
+    assert threading.active_count() == before
 
 
 def test_a_folder_of_photographs_trains_alike_from_the_cache_and_streamed(tmp_path: Path) -> None:
@@ -297,109 +227,3 @@ def test_a_folder_of_photographs_trains_alike_from_the_cache_and_streamed(tmp_pa
     both = [taken(shown(corpus, Augmentation(flip=True, crop=12), 4, seed=2), 2, 9) for corpus in (cached, streamed)]
     assert_same(*both)
     assert both[0][0][0].shape == (4, 3, 12, 12)
-
-
-READS = ("_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal", "masked_select", "unique", "bincount")
-
-
-class NoReading(TorchDispatchMode):
-    """Raises where the host would wait for the device: a value read, or a shape that depends on values.
-
-    On a GPU the same is true of copies between it and pageable memory, which ``copies`` forbids: no operation may
-    name another device than its tensors have. Counts of steps that an optimizer keeps on the host may be read.
-    """
-
-    def __init__(self, on_host: Iterator[Tensor] | None = None, *, copies: bool = True) -> None:
-        super().__init__()
-        self.on_host = {id(tensor) for tensor in on_host or ()}
-        self.copies = copies
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        if name in READS and not any(id(argument) in self.on_host for argument in args):
-            raise AssertionError(f"{func} waits for the device")
-        if name == "index" and any(index is not None and index.dtype == torch.bool for index in args[1]):
-            raise AssertionError("indexing by a mask waits for the device")
-        result = func(*args, **(kwargs or {}))
-        if not self.copies and name in ("_to_copy", "copy_", "to"):
-            devices = {found.device for found in (*args, result) if isinstance(found, Tensor)}
-            assert len(devices) == 1, f"{func} copies between {devices}"
-        return result
-
-
-def test_the_oracle_sees_what_waits() -> None:
-    values = torch.arange(3.0)
-    for act in (
-        lambda: values.sum().item(),
-        lambda: values[values > 1],
-        lambda: values.nonzero(),
-        lambda: int(values[0]),
-    ):
-        with pytest.raises(AssertionError, match="waits"), NoReading():
-            act()
-    with pytest.raises(AssertionError, match="copies"), NoReading(copies=False):
-        torch.zeros(3).to("meta")
-
-
-@pytest.mark.parametrize("augmentation", AUGMENTATIONS)
-def test_a_batch_asks_the_device_for_nothing(augmentation: Augmentation) -> None:
-    images = shown(corpus_of(pixels_of(15)), augmentation)
-    with NoReading():  # the beginnings of epochs included
-        taken(images, 0, 10)
-
-
-@pytest.mark.parametrize("augmentation", AUGMENTATIONS)
-def test_a_batch_copies_nothing_to_the_device(augmentation: Augmentation) -> None:
-    """The meta device stands for a GPU: what is on it cannot be read, and a copy to it can be seen."""
-    images = TrainingImages(corpus_of(pixels_of(15)), augmentation, 4, 0, "meta")
-    batches = images.batches(0)
-    next(batches)  # order, flips and corners go to the device at the beginning of an epoch
-    with NoReading(copies=False):
-        values, labels = next(batches)
-        next(batches)
-    assert values.device.type == labels.device.type == "meta"
-    side = augmentation.crop or 6
-    assert (values.shape, labels.shape) == ((4, 3, side, side), (4,))
-
-
-def training(name: str, kind: str) -> tuple[Loop, nn.Module, Updater]:
-    the_spec = ZooSpec.model_validate(
-        {
-            "network": {"name": "basicnet"},
-            "data": {"name": "digits"},
-            "optimizer": {"name": name},
-            "regularizer": {"kind": kind, "strength": 0.01},
-            "schedule": {"unit": "iterations", "total": 9, "milestones": [4]},
-            "batch_size": 4,
-        }
-    )
-    model = nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2)
-    ).append(nn.Linear(4, 15))
-    model = model.to(memory_format=torch.channels_last).train()
-    updater = Updater(the_spec, parameter_groups(model, the_spec))
-    images = shown(corpus_of(pixels_of(15)), Augmentation(flip=True, crop=5))
-    norm = model[1]
-    assert isinstance(norm, nn.BatchNorm2d)
-    return Loop(the_spec, model, updater, images, [TrackedLayer("0", norm.weight, norm.bias)]), model, updater
-
-
-@pytest.mark.parametrize("kind", ["l2", "wd", "gamma_l1"])
-@pytest.mark.parametrize("name", ["sgd", "adam", "adadelta", "adagrad", "amsgrad", "rmsprop", "adamax"])
-def test_a_step_of_training_asks_the_device_for_nothing(name: str, kind: str) -> None:
-    loop, model, updater = training(name, kind)
-    batches = loop.images.batches(0)
-    loop._step(0, *next(batches))  # makes the optimizer's state
-    counts = [value for state in updater.optimizer.state.values() for value in state.values() if value_of_count(value)]
-    if updater.optimizer.defaults.get("fused"):
-        counts = []  # these lie on the device and are never read
-    before = model[0].weight.detach().clone()
-    with NoReading(iter(counts)):
-        for step in range(1, 6):  # past a milestone, and into the next epoch
-            loop._step(step, *next(batches))
-    assert not torch.equal(model[0].weight, before)
-    assert loop._look(6).step == 6
-
-
-def value_of_count(value: object) -> bool:
-    return isinstance(value, Tensor) and value.dim() == 0
