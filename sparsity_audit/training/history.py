@@ -79,8 +79,9 @@ class History:
         tensors, _ = read_safetensors(path)
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         steps = arrays.pop(STEP, None)
-        if steps is None or steps.ndim != 1 or any(len(series) != len(steps) for series in arrays.values()):
-            raise CheckpointError(f"{path}: not a history: it needs 'step' [T] and series as long as that")
+        rising = steps is not None and steps.ndim == 1 and steps.dtype == np.int64 and bool((np.diff(steps) > 0).all())
+        if steps is None or not rising or any(series.shape[:1] != steps.shape for series in arrays.values()):
+            raise CheckpointError(f"{path}: not a history: it needs 'step' [T] that rises and series as long as that")
         history = cls()
         history.steps = [int(step) for step in steps]
         history._series = {name: list(np.array(series)) for name, series in sorted(arrays.items()) if len(steps)}

@@ -150,5 +150,5 @@ def _add_signs(group: ParameterGroup) -> None:
 @torch.no_grad()
 def _decay(group: ParameterGroup, rate: float) -> None:
     """Multiply by 1 − rate, written so that only the rate is rounded: 1 − 1e-5 in float32 is off by 0.1 % of 1e-5."""
-    parameters = list(group.parameters)
+    parameters: list[Tensor] = list(group.parameters)
     torch._foreach_add_(parameters, parameters, alpha=-rate)

@@ -149,7 +149,7 @@ def _detached_copy(model: nn.Module) -> nn.Module:
             if isinstance(held, Tensor):  # copied here, since deepcopy refuses tensors that autograd has computed
                 memo[id(held)] = _plain(held)
         for hooks in (part._forward_pre_hooks, part._forward_hooks, part._backward_pre_hooks, part._backward_hooks):
-            kept = ((i, hook) for i, hook in hooks.items() if True)
+            kept = ((i, hook) for i, hook in hooks.items() if type(hook).__module__.startswith("torch.nn.utils"))
             memo[id(hooks)] = OrderedDict(kept)
     return copy.deepcopy(model, memo)
 

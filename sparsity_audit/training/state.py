@@ -62,13 +62,10 @@ def read_state(path: Path, digest: str, model: nn.Module, optimizer: torch.optim
     try:
         nn.Module.load_state_dict(model, weights)
         _restore(optimizer, model, {**loaded, **numbers})
-    except (KeyError, RuntimeError) as failure:
+        _restore_chance(loaded, next(model.parameters()).device)
+    except (KeyError, RuntimeError, TypeError) as failure:
         reason = " ".join(str(failure).split())[:200]
         raise CheckpointError(f"{path}: does not fit the model of its spec ({reason})") from None
-    torch.set_rng_state(loaded[f"{CHANCE}cpu"])
-    device = next(model.parameters()).device
-    if device.type == "cuda" and f"{CHANCE}cuda" in loaded:
-        torch.cuda.set_rng_state(loaded[f"{CHANCE}cuda"], device)
     return step
 
 
@@ -86,10 +83,18 @@ def _restore(optimizer: torch.optim.Optimizer, model: nn.Module, entries: dict[s
         optimizer.state[by_name[path]][key] = _like(value, by_name[path], fused=bool(optimizer.defaults.get("fused")))
 
 
+def _restore_chance(loaded: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(loaded[f"{CHANCE}cpu"])
+    if device.type == "cuda" and f"{CHANCE}cuda" in loaded:
+        torch.cuda.set_rng_state(loaded[f"{CHANCE}cuda"], device)
+
+
 def _like(value: Any, parameter: Tensor, *, fused: bool) -> Any:
     """Return a state tensor where and how the optimizer keeps it: fused kernels need the parameter's own layout."""
     if not isinstance(value, Tensor):
         return value
     if value.dim() == 0:  # a count of steps, which only fused kernels read on the device
         return value.to(parameter.device) if fused else value
+    if value.shape != parameter.shape:  # copying would stretch some
+        raise RuntimeError(f"optimizer state {list(value.shape)} of a parameter {list(parameter.shape)}")
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value)

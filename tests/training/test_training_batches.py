@@ -108,6 +108,8 @@ def test_about_half_is_flipped_and_exactly_mirrored() -> None:
         assert (is_upright ^ is_mirrored).all()
         flipped.append(is_mirrored[np.argsort(labels)])
         assert 440 < is_mirrored.sum() < 560  # 500 ± 3.8 deviations
+        patterns = {tuple(is_mirrored[start : start + 64]) for start in range(0, 960, 64)}
+        assert len(patterns) == 15  # chance goes on from batch to batch
     assert 400 < (flipped[0] != flipped[1]).sum() < 600  # another half in the next epoch
 
 
@@ -123,7 +125,7 @@ def test_crops_are_squares_of_the_image_from_every_place_alike(flip: bool) -> No
     source = pixels_of(1200, height, width)
     labels, values = epoch(shown(corpus_of(source), Augmentation(flip=flip, crop=crop), 50))
     assert values.shape == (1200, 3, crop, crop)
-    places: Counter[tuple[int, int, bool]] = Counter()
+    places: list[tuple[int, int, bool]] = []
     for label, value in zip(labels, values.numpy(), strict=True):
         found = [
             (top, left, mirrored)
@@ -133,9 +135,11 @@ def test_crops_are_squares_of_the_image_from_every_place_alike(flip: bool) -> No
             if (value.transpose(1, 2, 0) == cut(source[label], top, left, crop, mirrored)).all()
         ]
         assert len(found) == 1
-        places[found[0]] += 1
-    assert len(places) == 3 * 4 * (1 + flip)
-    assert chi_square(np.array(list(places.values()))) < 52  # at most 23 degrees of freedom: p ≈ 5e-4
+        places.append(found[0])
+    counts = Counter(places)
+    assert len(counts) == 3 * 4 * (1 + flip)
+    assert chi_square(np.array(list(counts.values()))) < 52  # at most 23 degrees of freedom: p ≈ 5e-4
+    assert len({tuple(places[start : start + 50]) for start in range(0, 1200, 50)}) == 24  # no batch like another
 
 
 def cut(image: Pixels, top: int, left: int, crop: int, mirrored: bool) -> Pixels:
