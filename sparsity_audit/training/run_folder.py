@@ -27,6 +27,7 @@ class RunFolder:
         self.history = path / "history.safetensors"
         self.checkpoint = path / "checkpoint.safetensors"
         self.snapshots = path / "snapshots"
+        self._made: list[Path] = []
 
     def snapshot(self, step: int) -> Path:
         """Return the file of a snapshot."""
@@ -42,18 +43,19 @@ class RunFolder:
             strange = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith("."))
             if strange:
                 raise UsageError(f"{self.path}: holds {strange[0]} and no {RECORD}: not a run; name another folder")
+        self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.snapshots.mkdir(parents=True, exist_ok=True)
         except OSError as failure:
             raise UsageError(f"{self.path}: cannot be created ({failure.strerror}); name another folder") from None
 
     def discard(self) -> None:
-        """Remove the folder again where nothing came to lie in it: no record, no snapshot."""
-        if not self.record.exists():
-            with suppress(OSError):  # somebody else's file keeps the folder
+        """Remove the folders that ``create`` made where nothing came to lie in them."""
+        if self._made and not self.record.exists():
+            with suppress(OSError):  # somebody else's file keeps a folder
                 (self.path / LOCK).unlink(missing_ok=True)
-                self.snapshots.rmdir()
-                self.path.rmdir()
+                for folder in (self.snapshots, *self._made):
+                    folder.rmdir()
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -148,9 +148,7 @@ class _Run:
             start = keeper.start()
             keeper.write_record(steps=start)
             self._note_changes(before, start)
-            self.listener.started(record, start)
-            loop = Loop(self.spec, model, updater, images, layers)
-            done = self._loop(loop, keeper, start)
+            done = self._loop(Loop(self.spec, model, updater, images, layers), keeper, start)
             if done < record.total_steps:
                 keeper.write_record(status="interrupted", message=f"stopped after step {done}")
             else:
@@ -208,6 +206,7 @@ class _Run:
     def _loop(self, loop: Loop, keeper: RunKeeper, start: int) -> int:
         try:
             with stop_requested() as stop:
+                self.listener.started(keeper.record, start)
                 return loop.run(start, keeper, stop, self.listener.progress)
         except DivergedError as failure:
             keeper.write_record(status="diverged", message=str(failure))
