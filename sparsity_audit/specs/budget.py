@@ -58,7 +58,7 @@ def known_steps_per_epoch(spec: ZooSpec) -> int | None:
     images = _TRAINING_IMAGES.get(spec.data.name)
     if images is None:
         return None
-    return steps_per_epoch(images, spec.batch_size) or None
+    return steps_per_epoch(images, spec.batch_size)
 
 
 def _sum_of_scales(schedule: ScheduleSpec, steps_per_epoch: int) -> float:

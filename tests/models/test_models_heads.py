@@ -65,6 +65,18 @@ def test_batch_norm_and_relu_stand_between_fully_connected_layers(name: str, cla
     assert [type(part).__name__ for part in head.children()] == ["Linear", *between] * hidden + ["Linear"]
 
 
+def test_planes_are_averaged_as_section_4_says() -> None:
+    """Over the whole plane; on ImageNet under BasicNet with kernel 5 and stride 4, which leaves 6 x 6 of 28 x 28."""
+    plane = torch.rand(1, 1, 28, 28)
+    starts = range(0, 24, 4)
+    means = [[plane[0, 0, row : row + 5, column : column + 5].mean() for column in starts] for row in starts]
+    with torch.device("meta"):
+        pools = {classes: build("basicnet", classes).get_submodule("final_pool") for classes in SIDES}
+    assert torch.allclose(pools[1000](plane)[0, 0], torch.tensor(means))
+    for classes in (10, 100, 200):
+        assert torch.allclose(pools[classes](plane), plane.mean(dim=(2, 3), keepdim=True))
+
+
 FILTERS = [128, 128, 256, 256, 512, 512]
 
 

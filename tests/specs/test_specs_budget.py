@@ -127,4 +127,3 @@ def test_steps_per_epoch_of_corpora_known_by_name():
     assert known_steps_per_epoch(load_spec("own.toml", ["data.name=cifar10"]).spec) == 1250
     assert known_steps_per_epoch(load_spec("own.toml", ["data.name=imagenet", "batch_size=64"]).spec) == 20_019
     assert known_steps_per_epoch(load_spec("own.toml", ["data.name=imagefolder:x"]).spec) is None
-    assert known_steps_per_epoch(load_spec("own.toml", ["data.test_size=1796"]).spec) is None

@@ -28,6 +28,8 @@ QUARTER = (
 ).split()
 SMALL = [f"digits-{name}" for name in DIGITS] + [f"cifar-quarter-{name}" for name in QUARTER]
 TABLES = [f"table{n}" for n in range(1, 11)] + ["table8-imagenet"] + [f"supplement-table{n}" for n in range(1, 5)]
+OWN_STUDIES = ["cifar-quarter-study", "digits-study"]
+"""Comparisons that a CPU trains; the rest are the paper's tables."""
 
 IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "tinyimagenet": 100_000, "imagenet": 1_281_167}
 SEEDS = {"cifar10": [0, 1, 2], "cifar100": [0, 1, 2], "tinyimagenet": [0, 1], "imagenet": [0]}
@@ -54,8 +56,8 @@ def names(folder: str = "") -> list[str]:
 
 @cache
 def first_runs() -> dict[str, ZooSpec]:
-    """Return every row of every study with its first seed, 0."""
-    runs = [run for name in names("studies") for run in expand(load_study(name))]
+    """Return every row of the paper's tables with its first seed, 0."""
+    runs = [run for name in TABLES for run in expand(load_study(name))]
     return {run.row_id: run.spec for run in runs if run.seed == 0}
 
 
@@ -67,7 +69,7 @@ def steps(spec: ZooSpec) -> tuple[int, list[int]]:
 
 def test_what_is_shipped() -> None:
     assert names() == sorted(BASES + SMALL)
-    assert names("studies") == sorted(TABLES)
+    assert names("studies") == sorted(TABLES + OWN_STUDIES)
 
 
 def test_every_id_is_used_once() -> None:
@@ -197,7 +199,7 @@ def test_the_rows_of_a_table_are_different_trainings(study: str) -> None:
 
 
 def test_rows_with_reconstructed_settings_say_so() -> None:
-    studies = [load_study(name).spec for name in names("studies")]
+    studies = [load_study(name).spec for name in TABLES]
     noted = {row.id for study in studies for row in study.row if row.note}
     open_ones = {name for name, spec in first_runs().items() if spec.optimizer.name in ("amsgrad", "rmsprop", "adamax")}
     assert len(open_ones) == 21
@@ -249,3 +251,14 @@ def test_a_scaled_down_spec_can_reach_the_threshold_by_decay_alone(name: str) ->
 def test_the_first_shipped_specs_digest_stays() -> None:
     """Runs are found by it."""
     assert load_spec("digits-adam-l2").spec.digest().startswith("64e22487")
+
+
+def test_own_studies_have_the_decay_budget_and_leave_snapshots() -> None:
+    """From 1 to 1e-3 takes ln(1000) = 6.9 e-folds; an arm without them would be compared to no purpose."""
+    for name in OWN_STUDIES:
+        for run in expand(load_study(name)):
+            budget = decay_budget(run.spec, math.ceil(IMAGES.get(run.spec.data.name, 1400) / run.spec.batch_size))
+            assert budget is None or budget > math.log(1e3), run.row_id
+            assert run.spec.observe.history_every
+            assert run.spec.observe.snapshots
+            assert run.spec.schedule.unit == "iterations"  # so batch sizes compare at equal steps
