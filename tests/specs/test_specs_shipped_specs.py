@@ -12,6 +12,7 @@ import pytest
 
 from sparsity_audit.resources import packaged
 from sparsity_audit.schema.spec import ZooSpec
+from sparsity_audit.specs.budget import decay_budget
 from sparsity_audit.specs.load import load_spec
 from sparsity_audit.specs.study import expand, load_study
 
