@@ -11,6 +11,7 @@ from sparsity_audit.schema.config import AuditConfig, Split
 from sparsity_audit.schema.plan import PruningPlan
 from sparsity_audit.schema.rule import RuleId, Scope, Severity
 from sparsity_audit.schema.spec import TrainingSettings
+from sparsity_audit.schema.study_report import ClaimResult, MissingRun, RunFacts, StudyRowFacts
 
 Outcome = Literal["passed", "failed", "inconclusive", "skipped", "error"]
 Unit = Literal["fraction", "count", "ratio"]
@@ -227,6 +228,21 @@ class SessionError(Strict):
     message: str
 
 
+class StudyReport(Strict):
+    """A comparison of runs: what each run is, and what rules and claims say of all of them together."""
+
+    name: str
+    title: str
+    source: str | None
+    """The paper's table that it follows; null for others."""
+    runs: list[RunFacts]
+    missing: list[MissingRun]
+    rows: list[StudyRowFacts]
+    results: list[RuleResult]
+    claims: list[ClaimResult]
+    notes: list[str] = Field(default_factory=list)
+
+
 class AuditReport(Document):
     """One session: every model, every result."""
 
@@ -238,12 +254,12 @@ class AuditReport(Document):
     duration_seconds: float
     exit_code: int
     models: list[ModelReport]
-    studies: list[dict[str, object]] = Field(default_factory=list)
+    studies: list[StudyReport] = Field(default_factory=list)
     errors: list[SessionError] = Field(default_factory=list)
 
     def results(self) -> list[RuleResult]:
-        """Return the results of all models, in order."""
-        return [result for model in self.models for result in model.results]
+        """Return the results of all models, then of all studies, in order."""
+        return [result for part in (*self.models, *self.studies) for result in part.results]
 
     def count(self, outcome: Outcome, severity: Severity | None = None) -> int:
         """Return how many results ended so; ``severity`` narrows failures to one limit."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,19 +27,14 @@ def write_state(path: Path, digest: str, step: int, model: nn.Module, optimizer:
     """
     names = _names(model)
     tensors: dict[str, Tensor] = {f"{MODEL}{name}": value for name, value in nn.Module.state_dict(model).items()}
-    numbers: dict[str, Any] = {}
     for parameter, entries in optimizer.state.items():
-        for key, value in entries.items():
-            name = f"{OPTIMIZER}{names[parameter]}/{key}"
-            if isinstance(value, Tensor):
-                tensors[name] = value
-            else:
-                numbers[name] = value
+        for key, value in entries.items():  # all tensors, whatever the optimizer
+            tensors[f"{OPTIMIZER}{names[parameter]}/{key}"] = value
     tensors[f"{CHANCE}cpu"] = torch.get_rng_state()
     device = next(model.parameters()).device
     if device.type == "cuda":
         tensors[f"{CHANCE}cuda"] = torch.cuda.get_rng_state(device)
-    write_safetensors(path, tensors, {KEY: json.dumps({"digest": digest, "step": step, "numbers": numbers})})
+    write_safetensors(path, tensors, {KEY: json.dumps({"digest": digest, "step": step})})
 
 
 def read_state(path: Path, digest: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
@@ -52,7 +46,7 @@ def read_state(path: Path, digest: str, model: nn.Module, optimizer: torch.optim
     tensors, metadata = read_safetensors(path)
     try:
         told = json.loads(metadata[KEY])
-        found, step, numbers = str(told["digest"]), int(told["step"]), dict(told["numbers"])
+        found, step = str(told["digest"]), int(told["step"])
     except (KeyError, TypeError, ValueError):
         raise CheckpointError(f"{path}: not the state of a training; delete it to start again") from None
     if found != digest:
@@ -61,7 +55,7 @@ def read_state(path: Path, digest: str, model: nn.Module, optimizer: torch.optim
     weights = {name.removeprefix(MODEL): value for name, value in loaded.items() if name.startswith(MODEL)}
     try:
         nn.Module.load_state_dict(model, weights)
-        _restore(optimizer, model, {**loaded, **numbers})
+        _restore(optimizer, model, loaded)
         _restore_chance(loaded, next(model.parameters()).device)
     except (KeyError, RuntimeError, TypeError) as failure:
         reason = " ".join(str(failure).split())[:200]
@@ -73,7 +67,7 @@ def _names(model: nn.Module) -> dict[Tensor, str]:
     return {parameter: name for name, parameter in model.named_parameters()}
 
 
-def _restore(optimizer: torch.optim.Optimizer, model: nn.Module, entries: dict[str, Any]) -> None:
+def _restore(optimizer: torch.optim.Optimizer, model: nn.Module, entries: dict[str, Tensor]) -> None:
     by_name = dict(model.named_parameters())
     optimizer.state.clear()
     for name, value in entries.items():
@@ -89,10 +83,8 @@ def _restore_chance(loaded: dict[str, Tensor], device: torch.device) -> None:
         torch.cuda.set_rng_state(loaded[f"{CHANCE}cuda"], device)
 
 
-def _like(value: Any, parameter: Tensor, *, fused: bool) -> Any:
+def _like(value: Tensor, parameter: Tensor, *, fused: bool) -> Tensor:
     """Return a state tensor where and how the optimizer keeps it: fused kernels need the parameter's own layout."""
-    if not isinstance(value, Tensor):
-        return value
     if value.dim() == 0:  # a count of steps, which only fused kernels read on the device
         return value.to(parameter.device) if fused else value
     if value.shape != parameter.shape:  # copying would stretch some
