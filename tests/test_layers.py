@@ -31,7 +31,9 @@ ROOMS = [
     "pruning",
     "engine",
     "training",
+    "studies",
     "reporters",
+    "plots",
     "selftest",
     "cli",
 ]

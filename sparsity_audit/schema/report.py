@@ -259,7 +259,8 @@ class AuditReport(Document):
 
     def results(self) -> list[RuleResult]:
         """Return the results of all models, then of all studies, in order."""
-        return [result for part in (*self.models, *self.studies) for result in part.results]
+        of_models = [result for model in self.models for result in model.results]
+        return of_models + [result for study in self.studies for result in study.results]
 
     def count(self, outcome: Outcome, severity: Severity | None = None) -> int:
         """Return how many results ended so; ``severity`` narrows failures to one limit."""

@@ -1,0 +1,1 @@
+"""Studies: running what is missing, gathering what was run, comparing it."""
