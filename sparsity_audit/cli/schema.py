@@ -16,6 +16,8 @@ class Format(StrEnum):
     RULES = "rules"
     CONFIG = "config"
     SPEC = "spec"
+    STUDY = "study"
+    RECORD = "record"
     METADATA = "metadata"
 
 
@@ -25,7 +27,7 @@ def schema(name: Annotated[Format, typer.Argument(help="File format.")]) -> None
 
     from pydantic import BaseModel
 
-    from sparsity_audit.schema import config, plan, report, rule, spec
+    from sparsity_audit.schema import config, plan, record, report, rule, spec, study
 
     documents: dict[Format, type[BaseModel]] = {
         Format.REPORT: report.AuditReport,
@@ -33,6 +35,8 @@ def schema(name: Annotated[Format, typer.Argument(help="File format.")]) -> None
         Format.RULES: rule.RulePack,
         Format.CONFIG: config.AuditConfig,
         Format.SPEC: spec.ZooSpec,
+        Format.STUDY: study.StudySpec,
+        Format.RECORD: record.TrainingRecord,
         Format.METADATA: spec.ModelMetadata,
     }
     described = {"$schema": "https://json-schema.org/draft/2020-12/schema", **documents[name].model_json_schema()}

@@ -129,7 +129,7 @@ def test_the_report_is_valid_complete_and_round_trips(audited, capsys):
     assert (model.corpus.images, model.corpus.available, model.corpus.seed) == (300, 1400, 7)
     assert (model.error.split, model.error.images) == ("test", 300)
     assert model.normalisation.source == "metadata"
-    assert model.totals.lost["scale"].filters == 66
+    assert model.totals.lost["scale"].filters == 65
     assert len(model.results) == 9 * 7 + 7
 
 
