@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sparsity_audit.reporters.facts import environment, model_facts
+from sparsity_audit.reporters.markdown_layout import bullets, folded, pipes, safe, short
+from sparsity_audit.reporters.markdown_study import study_blocks
 from sparsity_audit.reporters.summary import (
     by_rule,
     ended,
@@ -13,6 +15,7 @@ from sparsity_audit.reporters.summary import (
     exit_words,
     failures_of,
     model_verdict,
+    parts_of,
     remedies_of,
     tally,
     unaudited_layers,
@@ -20,12 +23,12 @@ from sparsity_audit.reporters.summary import (
     verdict,
 )
 from sparsity_audit.reporters.tables import (
-    WHOLE_MODEL,
     Table,
     ledger_notes,
     ledger_table,
     models_table,
     norms_table,
+    place,
     plan_layers,
     plan_table,
     plan_words,
@@ -33,7 +36,6 @@ from sparsity_audit.reporters.tables import (
 )
 from sparsity_audit.reporters.text import (
     LONGEST_RANGES,
-    clip,
     evidence_text,
     html_code,
     markdown_code,
@@ -47,9 +49,7 @@ from sparsity_audit.schema.rule import Severity
 LONGEST = 65_536
 """Characters that GitHub takes in one comment."""
 
-_LONGEST_CELL = 300
 _SIGNS = {"failed": "❌", "warned": "⚠️", "passed": "✅"}
-_RULES = {"c": ":---", "l": ":---", "r": "---:"}
 _STEPS = (4000, 1000, 400, 200, 100, 50, 25, 12, 6, 3, 1)
 
 
@@ -84,13 +84,15 @@ def _blocks(report: AuditReport, cut: _Cut) -> Iterator[str]:
     if words is not None:
         yield f"{markdown_text(words)}\n"
     if report.errors:
-        lines = [_text(error_words(error)) for error in report.errors]
-        yield f"### Not audited\n\n{_bullets(lines, cut.failures)}"
+        lines = [safe(error_words(error)) for error in report.errors]
+        yield f"### Not audited\n\n{bullets(lines, cut.failures)}"
     if report.models:
-        yield _pipes(models_table(report.models), cut.details)
+        yield pipes(models_table(report.models), cut.details)
     yield from _failure_blocks(report, cut)
     for model in report.models[: cut.details]:
         yield from _model_blocks(model, report, cut)
+    for study in report.studies[: cut.details]:
+        yield from study_blocks(study, cut.details)
     yield _footer(report)
 
 
@@ -98,24 +100,25 @@ def _failure_blocks(report: AuditReport, cut: _Cut) -> Iterator[str]:
     gate: Severity | None = None if report.config.fail_on == "warning" else "error"
     failed = failures_of(report.results(), gate)
     if table := _failures(report, gate):
-        yield f"### Failures\n\n{_pipes(table, cut.failures)}{_remedies(failed, cut)}"
+        yield f"### Failures\n\n{pipes(table, cut.failures)}{_remedies(failed, cut)}"
     table = _failures(report, "warning")
     if gate == "error" and table is not None:
         told = {result.rule for result in failed}
         warnings = [result for result in failures_of(report.results(), "warning") if result.rule not in told]
-        body = f"{_pipes(table, cut.details)}{_remedies(warnings, cut)}"
-        yield _folded(plural(len(table.rows), "warning"), body)
+        body = f"{pipes(table, cut.details)}{_remedies(warnings, cut)}"
+        yield folded(plural(len(table.rows), "warning"), body)
 
 
 def _failures(report: AuditReport, severity: Severity | None) -> Table | None:
-    """Return the failed results of all models, and the crashed ones with the errors, or None without any."""
-    several = len(report.models) > 1
+    """Return the failed results of all models and studies, and the crashed ones with the errors; None without any."""
+    parts = parts_of(report)
+    several = len(parts) > 1
     rows = []
-    for model in report.models:
-        failed = failures_of(model.results, severity)
+    for name, results in parts:
+        failed = failures_of(results, severity)
         if severity != "warning":
-            failed += ended(model.results, "error")
-        rows += [[*([model.path] if several else []), *_failure_row(result)] for result in failed]
+            failed += ended(results, "error")
+        rows += [[*([name] if several else []), *_failure_row(result)] for result in failed]
     headers = [*(["model"] if several else []), "layer", "rule", "value", "limit", "severity", "what"]
     return Table(headers, "c" * several + "clrrll", rows) if rows else None
 
@@ -126,92 +129,57 @@ def _failure_row(result: RuleResult) -> list[str]:
     what = result.reason or result.message if crashed else result.message
     rule = f"{result.rule} {result.name}"
     value, limit = (measured(number, result.unit) for number in (result.value, result.limit))
-    return [result.layer or WHOLE_MODEL, rule, value, limit, severity, what]
+    return [place(result), rule, value, limit, severity, what]
 
 
 def _remedies(failed: list[RuleResult], cut: _Cut) -> str:
     lines = [
-        f"{markdown_code(group[0].rule)}: {_text(remedy)}" for group in by_rule(failed) for remedy in remedies_of(group)
+        f"{markdown_code(group[0].rule)}: {safe(remedy)}" for group in by_rule(failed) for remedy in remedies_of(group)
     ]
-    return f"\nWhat to do:\n\n{_bullets(lines, cut.failures)}" if lines else ""
+    return f"\nWhat to do:\n\n{bullets(lines, cut.failures)}" if lines else ""
 
 
 def _model_blocks(model: ModelReport, report: AuditReport, cut: _Cut) -> Iterator[str]:
-    name = html_code(_short(model.path))
+    name = html_code(short(model.path))
     facts = [("verdict", model_verdict(model, report)), *model_facts(model)]
-    yield _folded(
+    yield folded(
         f"What was audited: {name}",
-        _bullets([f"{label}: {_text(text)}" for label, text in facts], 10 + cut.details),
+        bullets([f"{label}: {safe(text)}" for label, text in facts], 10 + cut.details),
     )
     if model.layers or model.norms:
-        yield _folded(f"Capacity ledger of {name}", _ledger(model, cut))
+        yield folded(f"Capacity ledger of {name}", _ledger(model, cut))
     if model.plan is not None and plan_layers(model.plan):
-        yield _folded(f"Pruning recommendation for {name}", _recommendation(model, cut))
+        yield folded(f"Pruning recommendation for {name}", _recommendation(model, cut))
     lines = [
-        f"{markdown_code(found.rule)} {found.outcome} ×{found.times:,}: {_text(found.reason)}"
+        f"{markdown_code(found.rule)} {found.outcome} ×{found.times:,}: {safe(found.reason)}"
         for found in undecided(model.results)
     ]
     lines += [
-        f"{plural(len(layers), 'layer')}: {_text(reason)} ({_text(evidence_text(layers))})"
+        f"{plural(len(layers), 'layer')}: {safe(reason)} ({safe(evidence_text(layers))})"
         for reason, layers in unaudited_layers(model)
     ]
     if lines:
-        yield _folded(f"Not decided in {name}", _bullets(lines, cut.details))
+        yield folded(f"Not decided in {name}", bullets(lines, cut.details))
 
 
 def _ledger(model: ModelReport, cut: _Cut) -> str:
-    notes = _bullets([_text(note) for note in ledger_notes(model)], cut.failures)
-    norms = f"\nNorms that no convolution feeds alone:\n\n{_pipes(norms_table(model), cut.details)}"
-    return f"{_pipes(ledger_table(model), cut.details)}\n{notes}{norms if model.norms else ''}"
+    notes = bullets([safe(note) for note in ledger_notes(model)], cut.failures)
+    norms = f"\nNorms that no convolution feeds alone:\n\n{pipes(norms_table(model), cut.details)}"
+    return f"{pipes(ledger_table(model), cut.details)}\n{notes}{norms if model.norms else ''}"
 
 
 def _recommendation(model: ModelReport, cut: _Cut) -> str:
     if model.plan is None:
         return ""
-    removed = [f"{markdown_code(_short(key))}: {_text(text)}" for key, text in removals(model.plan, LONGEST_RANGES)]
+    removed = [f"{markdown_code(short(key))}: {safe(text)}" for key, text in removals(model.plan, LONGEST_RANGES)]
     words = [*plan_words(model.plan), "Nothing was changed; the JSON report holds all indices."]
     return (
-        f"{_bullets([_text(text) for text in words], cut.failures)}\n"
-        f"{_pipes(plan_table(model.plan), cut.details)}\n{_bullets(removed, cut.details)}"
+        f"{bullets([safe(text) for text in words], cut.failures)}\n"
+        f"{pipes(plan_table(model.plan), cut.details)}\n{bullets(removed, cut.details)}"
     )
 
 
 def _footer(report: AuditReport) -> str:
     configuration = f"configuration: {report.config_file or 'none'}"
     facts = [*environment(report.tool), f"{report.duration_seconds:.1f} s", report.started, configuration]
-    return f"{tally(report)}. {_text(', '.join(facts))}\n"
-
-
-def _short(text: str) -> str:
-    return clip(text, _LONGEST_CELL)
-
-
-def _text(text: str) -> str:
-    return markdown_text(_short(text))
-
-
-def _cell(text: str, letter: str) -> str:
-    return markdown_code(_short(text)) if letter == "c" and text != WHOLE_MODEL else _text(text)
-
-
-def _pipes(table: Table, longest: int) -> str:
-    """Return a GitHub table; cells are escaped, rows beyond ``longest`` counted below it."""
-    heads = [header.replace("\n", " ") for header in table.headers]
-    rows = [heads, [_RULES[letter] for letter in table.align]]
-    rows += [[_cell(*pair) for pair in zip(row, table.align, strict=True)] for row in table.rows[:longest]]
-    if table.total is not None:
-        rows.append([f"**{_text(cell)}**" if cell else "" for cell in table.total])
-    text = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    return text + _more(len(table.rows) - longest)
-
-
-def _bullets(lines: list[str], longest: int) -> str:
-    return "".join(f"- {line}\n" for line in lines[:longest]) + _more(len(lines) - longest)
-
-
-def _more(n: int) -> str:
-    return f"\n… and {n:,} more in the JSON report\n" if n > 0 else ""
-
-
-def _folded(summary: str, body: str) -> str:
-    return f"<details><summary>{summary}</summary>\n\n{body}\n</details>\n"
+    return f"{tally(report)}. {safe(', '.join(facts))}\n"

@@ -16,6 +16,7 @@ from sparsity_audit.schema.report import (
     Outcome,
     RuleResult,
     SessionError,
+    StudyReport,
 )
 from sparsity_audit.schema.rule import Severity
 
@@ -44,6 +45,12 @@ class Undecided(NamedTuple):
     outcome: Outcome
     reason: str
     times: int
+
+
+def parts_of(report: AuditReport) -> list[tuple[str, list[RuleResult]]]:
+    """Return the results of each model and each study under its name, in order."""
+    models = [(model.path, model.results) for model in report.models]
+    return models + [(study.name, study.results) for study in report.studies]
 
 
 def failures_of(results: Iterable[RuleResult], severity: Severity | None = None) -> list[RuleResult]:
@@ -206,18 +213,23 @@ def model_verdict(model: ModelReport, report: AuditReport) -> str:
         ("coverage", percent(model.coverage.fraction)),
     ]
     known = [f"{label} {figure}" for label, figure in figures if figure != DASH]
-    return "; ".join([_model_words(model, report), *([", ".join(known)] if known else [])])
+    return "; ".join([_words_of(model.results, report), *([", ".join(known)] if known else [])])
 
 
-def _model_words(model: ModelReport, report: AuditReport) -> str:
-    failed = failures_words(model.results)
-    gate = failures_of(model.results, None if report.config.fail_on == "warning" else "error")
-    if ended(model.results, "error"):
+def study_verdict(study: StudyReport, report: AuditReport) -> str:
+    """Return one comparison's verdict."""
+    return _words_of(study.results, report)
+
+
+def _words_of(results: list[RuleResult], report: AuditReport) -> str:
+    failed = failures_words(results)
+    gate = failures_of(results, None if report.config.fail_on == "warning" else "error")
+    if ended(results, "error"):
         return ", ".join(["no verdict, a rule crashed", *failed])
     if gate:
         return ", ".join(failed) if gate[0].severity != "warning" else "failed by " + ", ".join(failed)
-    if not failed and not ended(model.results, "passed"):
+    if not failed and not ended(results, "passed"):
         return "nothing decided"
-    if inconclusive := ended(model.results, "inconclusive"):
+    if inconclusive := ended(results, "inconclusive"):
         failed.append(f"{len(inconclusive):,} inconclusive")
     return "passed with " + ", ".join(failed) if failed else "passed"

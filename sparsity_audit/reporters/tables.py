@@ -24,6 +24,12 @@ from sparsity_audit.schema.report import LayerReport, Lost, ModelReport, RuleRes
 WHOLE_MODEL = "(whole model)"
 
 
+def place(result: RuleResult) -> str:
+    """Return what a result is about: a layer, the arms that a study compares, or the whole model."""
+    pair = result.evidence.get("pair")
+    return result.layer or (str(pair) if pair is not None else "(study)" if result.scope == "study" else WHOLE_MODEL)
+
+
 class Table(NamedTuple):
     """Cells are neither escaped nor padded; a header may have two lines."""
 
@@ -132,7 +138,7 @@ def failures_table(results: list[RuleResult]) -> Table:
     headers = ["layer", "value", "limit", "severity"]
     rows = [
         [
-            result.layer or WHOLE_MODEL,
+            place(result),
             measured(result.value, result.unit),
             measured(result.limit, result.unit),
             result.severity or "error",

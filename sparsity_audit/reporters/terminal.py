@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sparsity_audit.reporters.facts import environment, model_facts
+from sparsity_audit.reporters.study_tables import claims_tally
 from sparsity_audit.reporters.summary import (
     by_rule,
     ended,
@@ -11,13 +12,15 @@ from sparsity_audit.reporters.summary import (
     failures_of,
     gate_failures,
     model_verdict,
+    parts_of,
+    study_verdict,
     tally,
 )
 from sparsity_audit.reporters.terminal_failures import failures
 from sparsity_audit.reporters.terminal_layout import centred, wrapped
 from sparsity_audit.reporters.terminal_tables import ledger, recommendation
 from sparsity_audit.reporters.text import measured, plural, printable
-from sparsity_audit.schema.report import AuditReport, ModelReport, RuleResult, ToolInfo
+from sparsity_audit.schema.report import AuditReport, ModelReport, RuleResult, StudyReport, ToolInfo
 
 __all__ = [
     "collected",
@@ -62,7 +65,7 @@ def collected(n_items: int, n_deselected: int) -> str:
     return f"{text} / {n_deselected:,} deselected / {n_items - n_deselected:,} selected" if n_deselected else text
 
 
-def rule_lines(model: ModelReport, *, verbosity: int, width: int = 80) -> str:
+def rule_lines(model: ModelReport | StudyReport, *, verbosity: int, width: int = 80) -> str:
     """Return a line of marks for each rule, or with verbosity 1 a line for each result; nothing below 0."""
     if verbosity < 0:
         return ""
@@ -136,6 +139,9 @@ def session_end(report: AuditReport, *, colour: bool, verbosity: int = 0, width:
     if verbosity >= 0:
         for model in report.models:
             lines += wrapped(f"{model.path}: {model_verdict(model, report)}")
+        for study in report.studies:
+            told = "; ".join(part for part in (study_verdict(study, report), claims_tally(study)) if part)
+            lines += wrapped(f"{study.name}: {told}")
     words = exit_words(report)
     if words is not None:
         lines.append(words)
@@ -144,13 +150,14 @@ def session_end(report: AuditReport, *, colour: bool, verbosity: int = 0, width:
 
 
 def _short_summary(report: AuditReport, *, colour: bool, verbosity: int) -> list[str]:
-    items = [("FAILED", model, result) for model in report.models for result in failures_of(model.results, "error")]
-    items += [("ERROR", model, result) for model in report.models for result in ended(model.results, "error")]
-    items += [("WARNING", model, result) for model in report.models for result in failures_of(model.results, "warning")]
+    parts = parts_of(report)
+    items = [("FAILED", name, result) for name, results in parts for result in failures_of(results, "error")]
+    items += [("ERROR", name, result) for name, results in parts for result in ended(results, "error")]
+    items += [("WARNING", name, result) for name, results in parts for result in failures_of(results, "warning")]
     shown = items if verbosity > 0 else items[:_LONGEST_SUMMARY]
     lines = []
-    for word, model, result in shown:
-        path = f"{printable(model.path)}::" if len(report.models) > 1 else ""
+    for word, name, result in shown:
+        path = f"{printable(name)}::" if len(parts) > 1 else ""
         layer = "" if result.layer is None else f"[{printable(result.layer)}]"
         said = result.reason or result.message if word == "ERROR" else result.message
         painted = _paint(word, _YELLOW if word == "WARNING" else _RED, colour)

@@ -11,15 +11,15 @@ from sparsity_audit.reporters.summary import (
     unaudited_layers,
     undecided,
 )
-from sparsity_audit.reporters.tables import WHOLE_MODEL, failures_table
+from sparsity_audit.reporters.tables import failures_table, place
 from sparsity_audit.reporters.terminal_layout import centred, grid, wrapped
 from sparsity_audit.reporters.text import count, evidence_text, number, plural, printable
-from sparsity_audit.schema.report import ModelReport, RuleResult
+from sparsity_audit.schema.report import ModelReport, RuleResult, StudyReport
 
 _LONGEST_DETAILS = 20
 
 
-def failures(model: ModelReport, *, verbosity: int, width: int = 80) -> str:
+def failures(model: ModelReport | StudyReport, *, verbosity: int, width: int = 80) -> str:
     """Return what failed by rule, what crashed, and what was left undecided, with reasons; empty if nothing.
 
     Below verbosity 0 evidence, remedies and undecided results are left out; from 1 on no list is cut.
@@ -43,7 +43,7 @@ def _failed_part(group: list[RuleResult], verbosity: int, width: int) -> str:
     for result in shown:
         evidence = _evidence(result, verbosity) if verbosity >= 0 else {}
         own = {key: text for key, text in evidence.items() if key not in common}
-        lines += wrapped(f"{result.layer or WHOLE_MODEL}: {result.message}{_joined(own, ' [', ']')}")
+        lines += wrapped(f"{place(result)}: {result.message}{_joined(own, ' [', ']')}")
     if len(group) > len(shown):
         lines.append(f"… and {len(group) - len(shown):,} more (-v shows all)")
     lines += wrapped(_joined(common, "evidence: ", ""))
@@ -82,16 +82,16 @@ def _joined(texts: dict[str, str], before: str, after: str) -> str:
 def _crashed_part(group: list[RuleResult], width: int) -> str:
     lines = [centred(f"{group[0].rule} {printable(group[0].name)}: crashed", width, "_")]
     for result in group:
-        lines += wrapped(f"{result.layer or WHOLE_MODEL}: {result.reason or result.message}")
+        lines += wrapped(f"{place(result)}: {result.reason or result.message}")
     return "\n".join(lines)
 
 
-def _undecided_part(model: ModelReport, width: int) -> list[str]:
+def _undecided_part(model: ModelReport | StudyReport, width: int) -> list[str]:
     lines = [
         line
         for found in undecided(model.results)
         for line in wrapped(f"{found.rule} {found.outcome} ×{found.times:,}: {found.reason}")
     ]
-    for reason, layers in unaudited_layers(model):
+    for reason, layers in unaudited_layers(model) if isinstance(model, ModelReport) else []:
         lines += wrapped(f"{plural(len(layers), 'layer')}: {reason} ({evidence_text(layers)})")
     return ["\n".join([centred("not decided", width, "-"), *lines])] if lines else []
