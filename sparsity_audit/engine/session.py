@@ -16,7 +16,7 @@ from sparsity_audit.engine.examine import examine
 from sparsity_audit.engine.subject import Subject, prepare
 from sparsity_audit.errors import ExitCode, SparsityAuditError, UsageError
 from sparsity_audit.schema.config import AuditConfig
-from sparsity_audit.schema.report import AuditReport, ModelReport, SessionError, ToolInfo
+from sparsity_audit.schema.report import AuditReport, ModelReport, RuleResult, SessionError, ToolInfo
 from sparsity_audit.schema.rule import Rule, Severity
 from sparsity_audit.version import __version__
 
@@ -140,18 +140,9 @@ class Session:
         )
 
     def _exit_code(self) -> ExitCode:
-        """Return the session's exit code; internal error comes before unreadable, nothing audited, failed."""
         results = [result for model in self.models for result in model.results]
-        decided = any(result.outcome in ("passed", "failed") for result in results)
-        if any(result.outcome == "error" for result in results):
-            return ExitCode.INTERNAL
-        if self.errors:
-            return ExitCode.USAGE
-        if not decided or not any(model.coverage.audited for model in self.models):
-            return ExitCode.NOTHING_AUDITED
-        if self._failed(self.config.fail_on) and not self.config.exit_zero:
-            return ExitCode.FAILED
-        return ExitCode.PASSED
+        audited = any(model.coverage.audited for model in self.models)
+        return exit_code(results, self.config, unreadable=bool(self.errors), audited=audited)
 
     def _stopped(self) -> bool:
         if self.stop_at is None:
@@ -159,8 +150,18 @@ class Session:
         results = [result for model in self.models for result in model.results]
         return bool(self.errors) or any(stops(result, self.stop_at) for result in results)
 
-    def _failed(self, at: Severity) -> bool:
-        return any(fails(result, at) for model in self.models for result in model.results)
+
+def exit_code(results: Sequence[RuleResult], config: AuditConfig, *, unreadable: bool, audited: bool) -> ExitCode:
+    """Return a session's exit code: internal error comes before unreadable input, nothing audited, failed."""
+    if any(result.outcome == "error" for result in results):
+        return ExitCode.INTERNAL
+    if unreadable:
+        return ExitCode.USAGE
+    if not audited or all(result.outcome == "skipped" for result in results):
+        return ExitCode.NOTHING_AUDITED
+    if any(fails(result, config.fail_on) for result in results) and not config.exit_zero:
+        return ExitCode.FAILED
+    return ExitCode.PASSED
 
 
 def tool_info(device: str) -> ToolInfo:
