@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sparsity_audit.cli import inspect, rules, run, schema, selftest, train, zoo
+from sparsity_audit.cli import compare, inspect, rules, run, schema, selftest, simulate, study, train, zoo
 from sparsity_audit.cli.outputs import silence_stdout
 from sparsity_audit.errors import ExitCode, SparsityAuditError
 from sparsity_audit.version import __version__
@@ -25,11 +25,14 @@ app = typer.Typer(
 )
 app.command("run", short_help="Audit models: what is dead, what it costs, what can go.")(run.run)
 app.command("train", short_help="Train a spec of the zoo and leave a run folder.")(train.train)
+app.command("compare", short_help="Compare runs: study rules, the paper's claims, tables, pictures.")(compare.compare)
+app.command("simulate", short_help="Show how fast regularisers take idle scalars to 0.")(simulate.simulate)
 app.command("inspect", short_help="Say what a weight file holds.")(inspect.inspect)
 app.command("schema", short_help="Print the JSON Schema of a file format.")(schema.schema)
 app.command("selftest", short_help="Check that what is planted is found.")(selftest.selftest)
 app.add_typer(rules.app, name="rules")
 app.add_typer(zoo.app, name="zoo")
+app.add_typer(study.app, name="study")
 
 
 def _version(wanted: bool) -> None:

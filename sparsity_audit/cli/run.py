@@ -97,8 +97,8 @@ def run(
         "crop": crop,
         "training": load_training(Path(training)) if training is not None else None,
         "rules": rules or None,
-        "select": _split(select, "--select"),
-        "ignore": _split(ignore, "--ignore"),
+        "select": split_ids(select, "--select"),
+        "ignore": split_ids(ignore, "--ignore"),
         "fail_on": fail_on,
         "limit": limit,
         "seed": seed,
@@ -113,7 +113,7 @@ def run(
     return execute(request)
 
 
-def _split(values: Names, option: str) -> Names:
+def split_ids(values: Names, option: str) -> Names:
     """Return ids given by repetition, by commas, or both."""
     if not values:
         return None

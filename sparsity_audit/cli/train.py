@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from sparsity_audit.cli.train_printer import TrainPrinter
     from sparsity_audit.schema.record import TrainingRecord
+    from sparsity_audit.schema.spec import DataSpec
     from sparsity_audit.specs.load import NamedSpec
     from sparsity_audit.training.train import TrainOptions
 
@@ -56,8 +57,8 @@ def train(
     options = TrainOptions(resume, device, Path(data_root) if data_root else None, checkpoint_seconds)
     with TrainPrinter(sys.stdout, quiet=quiet) as printer:
         record = trained(named, folder, options, printer)
-    print(outcome_lines(record))
-    printer.say(f"run folder: {folder}\naudit it:   sparsity-audit run {folder} --data {record.spec.data.name}")
+    printer.say(outcome_lines(record), always=True)
+    printer.say(f"run folder: {folder}\naudit it:   {_audit_command(folder, record.spec.data)}")
     return 0
 
 
@@ -68,6 +69,7 @@ def trained(named: NamedSpec, folder: Path, options: TrainOptions, printer: Trai
         typer.Exit: interrupted; the line that says how to go on is printed.
     """
     from sparsity_audit.errors import ExitCode
+    from sparsity_audit.training.run_folder import RunFolder
     from sparsity_audit.training.train import train as train_spec
 
     try:
@@ -78,11 +80,22 @@ def trained(named: NamedSpec, folder: Path, options: TrainOptions, printer: Trai
         import sys
 
         step = f" after step {record.steps} of {record.total_steps}" if record is not None else ""
-        print(f"sparsity-audit: interrupted{step}; go on with --resume ({folder})", file=sys.stderr)
+        again = "the same command goes on from there" if options.resume else "go on with --resume"
+        left = f"{again} ({folder})" if RunFolder(folder).record.exists() else "nothing was written"
+        print(f"sparsity-audit: interrupted{step}; {left}", file=sys.stderr)
         raise typer.Exit(int(ExitCode.INTERRUPTED))
     if not printer.trained:
         printer.say(f"{named.id}: trained already; {folder} is as it was")
     return record
+
+
+def _audit_command(folder: Path, data: DataSpec) -> str:
+    """Return the command line, quoted for a shell, that audits a run on the images it was trained on."""
+    import shlex
+
+    sizes = (("--resize", data.resize), ("--crop", data.crop))
+    shown = [part for flag, size in sizes if size is not None for part in (flag, str(size))]
+    return shlex.join(["sparsity-audit", "run", str(folder), "--data", data.name, *shown])
 
 
 def _set_threads(threads: int | None) -> None:

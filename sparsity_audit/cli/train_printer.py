@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import IO, TYPE_CHECKING
@@ -65,12 +66,12 @@ class TrainPrinter(TrainListener):
 
     def note(self, text: str) -> None:
         """Say something that matters to bits or results."""
-        print(f"sparsity-audit: note: {text}", file=sys.stderr)
+        _print(f"sparsity-audit: note: {text}", sys.stderr)
 
-    def say(self, text: str) -> None:
-        """Print a line, unless we are to be quiet."""
-        if not self.quiet:
-            print(text, file=self.stream, flush=True)
+    def say(self, text: str, *, always: bool = False) -> None:
+        """Print a line, unless we are to be quiet and it is not one for ``always``."""
+        if always or not self.quiet:
+            _print(text, self.stream)
 
     @property
     def _shows_bar(self) -> bool:
@@ -90,6 +91,16 @@ class TrainPrinter(TrainListener):
         if self._bar is not None:
             self._bar.stop()
         self._bar, self._label = None, ""
+
+
+def _print(text: str, stream: IO[str]) -> None:
+    """Print to a reader who may have left (``… | head``): the training does not depend on one."""
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:  # what is still to come goes nowhere
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def outcome_lines(record: TrainingRecord) -> str:

@@ -68,12 +68,14 @@ def _measure(measure: Measure, rule: Rule, layer: LayerReport | None, model: Mod
     """Take one measurement; a measure that crashes is an outcome of its rule, not the end of the session."""
     if layer is None and rule.scope == "layer":
         return unmeasured(f"no layer's key fits layers = {rule.layers!r}")
+    if rule.scope == "study":
+        instead = f"; for a single model: {measure.instead}" if measure.instead else ""
+        return unmeasured(f"needs {measure.needs}: give a study, or several models with records{instead}")
     try:
-        if layer is None:
-            return measure.function(model, **rule.args)
-        return measure.function(layer, model, **rule.args)
+        found: Measurement = measure.function(*([layer] if layer is not None else []), model, **rule.args)
     except Exception as crash:
         return crash
+    return found
 
 
 def _judge(measure: Measure, rule: Rule, key: str | None, measured: Measurement | Exception) -> RuleResult:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from sparsity_audit.engine.corpora import Corpora, Progress, corpus_info, normalisation_for
 from sparsity_audit.engine.evaluate import Keep, evaluate, items
 from sparsity_audit.engine.findings import Findings
+from sparsity_audit.engine.gradient_findings import gradient_info
 from sparsity_audit.engine.subject import Subject, WithGraph
 from sparsity_audit.measures.layer_measures import dead_filters
 from sparsity_audit.measures.ledger import Ledger
 from sparsity_audit.pruning.recommend import recommend
 from sparsity_audit.schema.config import AuditConfig, Split
+from sparsity_audit.schema.gradient_report import GradientInfo
 from sparsity_audit.schema.report import AblationInfo, CorpusInfo, ErrorInfo, ModelReport, NormalisationInfo
 from sparsity_audit.schema.rule import Rule, Severity
 
@@ -95,7 +97,8 @@ def _with_data(
     ablation = None
     if test is not None and error is not None and any(rule.measure == ABLATING for rule in rules):
         ablation = _ablation(run, measured, error, findings, test, told)
-    return _report(subject, findings, corpus_info(corpus), normalisation, error, ablation)
+    gradients = gradient_info(subject, known, config, rules, corpus, run.normalise, told)
+    return _report(subject, findings, corpus_info(corpus), normalisation, error, ablation, gradients)
 
 
 def _corpus_pass(known: WithGraph, config: AuditConfig, normalisation: NormalisationInfo, corpus: Corpus) -> CorpusPass:
@@ -162,6 +165,7 @@ def _report(
     normalisation: NormalisationInfo | None,
     error: ErrorInfo | None,
     ablation: AblationInfo | None = None,
+    gradients: GradientInfo | None = None,
 ) -> ModelReport:
     checkpoint = subject.checkpoint
     images = corpus.images if corpus is not None else None
@@ -174,6 +178,7 @@ def _report(
         corpus=corpus,
         error=error,
         ablation=ablation,
+        gradients=gradients,
         coverage=findings.coverage,
         layers=findings.layers,
         norms=findings.norms,

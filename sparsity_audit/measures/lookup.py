@@ -6,8 +6,10 @@ import functools
 
 from sparsity_audit.errors import ConfigError, did_you_mean
 from sparsity_audit.measures import (  # noqa: F401 (importing is registering)
+    dominance_measures,
     layer_measures,
     model_measures,
+    study_measures,
     training_measures,
     verdict_measures,
 )

@@ -1,4 +1,4 @@
-"""Measures by name: a measure turns what was found out about a model into one number, with its evidence."""
+"""Measures by name: a measure turns what was found out about a model, or a study, into numbers with their evidence."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from sparsity_audit.errors import ConfigError, did_you_mean
 from sparsity_audit.schema.report import EvidenceValue, Unit
@@ -19,8 +20,9 @@ class Measurement:
     Attributes:
         value: the number that limits apply to; None where it could not be measured.
         message: the finding in words.
-        n: images (or runs) that it rests on; None where it rests on weights alone.
-        reason: why there is no value.
+        n: images (or seeds) that it rests on; None where it rests on weights alone.
+        reason: why there is no value, or why the value of a study decides nothing.
+        interval: of a study, the 95 % t-interval over seeds; None for one seed.
     """
 
     value: float | None
@@ -28,6 +30,10 @@ class Measurement:
     n: int | None = None
     reason: str | None = None
     evidence: dict[str, EvidenceValue] = field(default_factory=dict)
+    interval: tuple[float, float] | None = None
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def unmeasured(reason: str) -> Measurement:
@@ -37,12 +43,20 @@ def unmeasured(reason: str) -> Measurement:
 
 @dataclass(frozen=True)
 class Measure:
-    """A named quantity. ``function`` takes the layer and model reports (scope layer) or the model report."""
+    """A named quantity.
+
+    ``function`` takes the layer and model reports (scope layer) or the model report (scope model), and returns a
+    ``Measurement``; of scope study it takes the facts of the runs, and returns one for each comparison it finds.
+    """
 
     name: str
     scope: Scope
     unit: Unit
-    function: Callable[..., Measurement]
+    function: Callable[..., Any]
+    needs: str = ""
+    """Of scope study: the runs that it compares."""
+    instead: str = ""
+    """Of scope study: the rules that answer for a single model."""
 
     @property
     def summary(self) -> str:
@@ -81,15 +95,15 @@ MEASURES: dict[tuple[str, Scope], Measure] = {}
 
 
 def measure(
-    scope: Scope, unit: Unit = "fraction"
-) -> Callable[[Callable[..., Measurement]], Callable[..., Measurement]]:
-    """Register a function as the measure of its own name for one scope.
+    scope: Scope, unit: Unit = "fraction", *, needs: str = "", instead: str = ""
+) -> Callable[[Function], Function]:
+    """Register a function as the measure of its own name for one scope; ``needs`` and ``instead`` as in ``Measure``.
 
     Raises:
         ConfigError: another function of that name is registered for the scope; no one's measure is replaced.
     """
 
-    def register(function: Callable[..., Measurement]) -> Callable[..., Measurement]:
+    def register(function: Function) -> Function:
         name = function.__name__.removeprefix("model_")
         other = MEASURES.get((name, scope))
         if other is not None and other.function.__module__ != function.__module__:
@@ -97,7 +111,7 @@ def measure(
                 f"measure {name!r} of scope {scope!r} in {function.__module__} is already defined "
                 f"in {other.function.__module__}: rename it"
             )
-        MEASURES[name, scope] = Measure(name, scope, unit, function)
+        MEASURES[name, scope] = Measure(name, scope, unit, function, needs, instead)
         return function
 
     return register

@@ -9,6 +9,7 @@ from sparsity_audit.measures.registry import Measurement, measure, unmeasured
 from sparsity_audit.schema.report import LayerReport, ModelReport
 
 NO_BATCH_SIZE = "the batch size of the training is not known: give training.batch_size in the configuration"
+TRAIN_SPLIT = "gradients come from the training split: leave --split at train"
 CLOSED_BELOW_ZERO = ("relu", "relu6")
 """Nonlinearities without a gradient where the response is not positive."""
 
@@ -55,7 +56,7 @@ def _no_rates(layer: LayerReport, model: ModelReport) -> str | None:
     if layer.nonlinearity not in CLOSED_BELOW_ZERO:
         return f"{layer.nonlinearity} lets gradients through below zero: a filter that does not fire is updated too"
     if model.corpus.split != "train":
-        return "gradients come from the training split: leave --split at train"
+        return TRAIN_SPLIT
     return None
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from sparsity_audit.schema.base import Criterion, Document, Strict
 from sparsity_audit.schema.config import AuditConfig, Split
+from sparsity_audit.schema.gradient_report import GradientInfo
 from sparsity_audit.schema.plan import PruningPlan
 from sparsity_audit.schema.rule import RuleId, Scope, Severity
 from sparsity_audit.schema.spec import TrainingSettings
@@ -210,6 +211,8 @@ class ModelReport(Strict):
     error: ErrorInfo | None
     ablation: AblationInfo | None = None
     """None where it was not tried."""
+    gradients: GradientInfo | None = None
+    """None where no rule asked for them."""
     coverage: Coverage
     layers: list[LayerReport]
     norms: list[NormReport]

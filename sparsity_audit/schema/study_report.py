@@ -58,6 +58,10 @@ class RunFacts(Strict):
     decay_budget: float | None = None
     """See ``TrainingRecord.decay_budget``."""
     rate_sum: float | None = None
+    group: str | None = None
+    """Of models trained elsewhere: see ``ManifestEntry.group``."""
+    steps: int | None = None
+    """Of models trained elsewhere: see ``ManifestEntry.steps``."""
     layers: list[LayerFacts] = Field(default_factory=list)
 
 

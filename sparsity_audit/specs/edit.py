@@ -79,7 +79,9 @@ def _anchored_name(name: str, folder: Path) -> str:
     if not path:
         return name
     try:
-        return f"{kind}{colon}{folder / Path(path).expanduser()}"
+        place = folder / Path(path).expanduser()
+        # The name is part of the digest: a folder that was reached by '..' gets the name that it has without.
+        return f"{kind}{colon}{place.resolve() if '..' in place.parts else place}"
     except RuntimeError:  # ~somebody who is not there: opening the corpus says so
         return name
 

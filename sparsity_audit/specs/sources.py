@@ -13,6 +13,8 @@ from sparsity_audit.resources import packaged
 from sparsity_audit.schema.reading import read_toml
 
 _DIGITS = re.compile(r"(\d+)")
+_NO_SPECS = ("claims.toml",)
+"""What lies among the specs and is none."""
 Kind = Literal["spec", "study"]
 
 
@@ -59,7 +61,8 @@ def shipped_ids(kind: Kind) -> list[str]:
     folder = _shipped_folder(kind)
     if not folder.is_dir():
         return []
-    ids = [entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")]
+    files = [entry.name for entry in folder.iterdir() if entry.name not in _NO_SPECS]
+    ids = [name.removesuffix(".toml") for name in files if name.endswith(".toml")]
     return sorted(ids, key=lambda name: [part.zfill(9) if part.isdigit() else part for part in _DIGITS.split(name)])
 
 

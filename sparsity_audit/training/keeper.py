@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from sparsity_audit.errors import CheckpointError
 from sparsity_audit.schema.record import SessionRecord, TrainingRecord
 from sparsity_audit.schema.spec import ObserveSpec
 from sparsity_audit.training.history import History
@@ -52,19 +53,34 @@ class RunKeeper:
         """Put the last checkpoint's state back and return its step; 0, and the first point, where there is none.
 
         Raises:
-            CheckpointError: it cannot be read, or belongs to another spec.
+            CheckpointError: it, or the history, cannot be read or belongs to another spec.
         """
         step = 0
         if self.folder.checkpoint.exists():
             step = read_state(self.folder.checkpoint, self.record.digest, self.model, self.updater.optimizer)
+            if not 0 <= step <= self.record.total_steps:
+                raise CheckpointError(
+                    f"{self.folder.checkpoint}: is of step {step}, and the training has "
+                    f"{self.record.total_steps}; delete it to start again"
+                )
             if self.folder.history.exists():
-                self.history = History.load(self.folder.history)
-                self.history.truncate(step)
+                self.history = self._history_until(step)
         self._start = step
         if step == 0 and self._observe.history_every is not None and self.layers:
             self.history = History()
             self.history.add(0, affine_values(self.layers))
         return step
+
+    def _history_until(self, step: int) -> History:
+        history = History.load(self.folder.history)
+        history.truncate(step)
+        shapes = {name: history.series(name).shape[1:] for name in history.names}
+        own = {name: values.shape for name, values in affine_values(self.layers).items()}
+        if shapes and shapes != own:
+            raise CheckpointError(
+                f"{self.folder.history}: its layers are not those of this network; delete it to go on without it"
+            )
+        return history
 
     def due(self, step: int) -> bool:
         """Tell whether a point, a snapshot or a checkpoint is due after this step."""

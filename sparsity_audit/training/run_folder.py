@@ -37,17 +37,20 @@ class RunFolder:
         """Make the folder where it is not there yet.
 
         Raises:
-            UsageError: it cannot be made, or holds files that are no run's.
+            UsageError: it cannot be made or looked into, or holds files that are no run's.
         """
+        try:
+            self._refuse_strange()
+            self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+            self.snapshots.mkdir(parents=True, exist_ok=True)
+        except OSError as failure:
+            raise UsageError(f"{self.path}: cannot be created ({failure.strerror}); name another folder") from None
+
+    def _refuse_strange(self) -> None:
         if self.path.is_dir() and not self.record.exists():
             strange = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith("."))
             if strange:
                 raise UsageError(f"{self.path}: holds {strange[0]} and no {RECORD}: not a run; name another folder")
-        self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
-        try:
-            self.snapshots.mkdir(parents=True, exist_ok=True)
-        except OSError as failure:
-            raise UsageError(f"{self.path}: cannot be created ({failure.strerror}); name another folder") from None
 
     def discard(self) -> None:
         """Remove the folders that ``create`` made where nothing came to lie in them."""
@@ -62,13 +65,15 @@ class RunFolder:
         """Keep other processes from training here; the system lets go of the lock when a process dies.
 
         Raises:
-            UsageError: another process trains here.
+            UsageError: another process trains here, or nobody may write here.
         """
         lock = FileLock(self.path / LOCK, timeout=0)
         try:
             lock.acquire()
         except Timeout:
             raise UsageError(f"{self.path}: another process is training here; wait for it, or stop it") from None
+        except OSError as failure:
+            raise UsageError(f"{self.path}: cannot be written to ({failure.strerror}); name another folder") from None
         try:
             self._sweep()
             yield
@@ -77,7 +82,7 @@ class RunFolder:
 
     def _sweep(self) -> None:
         """Remove what a killed process left half-written; nobody else writes here now."""
-        for left in self.path.rglob(".*.tmp"):
+        for left in (*self.path.glob(".*.tmp"), *self.snapshots.glob(".*.tmp")):
             left.unlink(missing_ok=True)
 
     def read_record(self) -> TrainingRecord | None:

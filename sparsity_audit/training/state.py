@@ -47,7 +47,7 @@ def read_state(path: Path, digest: str, model: nn.Module, optimizer: torch.optim
     try:
         told = json.loads(metadata[KEY])
         found, step = str(told["digest"]), int(told["step"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise CheckpointError(f"{path}: not the state of a training; delete it to start again") from None
     if found != digest:
         raise CheckpointError(f"{path}: belongs to another spec (digest {found[:8]}, not {digest[:8]})")

@@ -96,6 +96,8 @@ def train(
             if before is not None:
                 _check_same(folder, before, named.spec, options)
                 if before.status == "finished":
+                    if before.spec.observe != named.spec.observe:
+                        listener.note(f"observe: {path} is finished, and keeps what it observed; -o names another")
                     return before
             check_device(options.device)
             return _Run(named, folder, options, listener).train(before)

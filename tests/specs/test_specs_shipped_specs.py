@@ -52,7 +52,8 @@ STEPS = {
 
 def names(folder: str = "") -> list[str]:
     place = packaged("zoo").joinpath(folder) if folder else packaged("zoo")
-    return sorted(entry.name.removesuffix(".toml") for entry in place.iterdir() if entry.name.endswith(".toml"))
+    files = [entry.name for entry in place.iterdir() if entry.name != "claims.toml"]
+    return sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml"))
 
 
 @cache

@@ -1,0 +1,92 @@
+"""What ``compare`` prints and writes."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from sparsity_audit.cli.outputs import check_distinct, check_writable, silence_stdout, write_atomically
+from sparsity_audit.errors import UsageError
+from sparsity_audit.reporters import study_terminal, terminal
+from sparsity_audit.schema.config import AuditConfig
+from sparsity_audit.schema.report import AuditReport, StudyReport
+
+
+def check_outputs(config: AuditConfig, output: str | None) -> None:
+    """Find out before the work whether its results can be written; the folder for pictures is made.
+
+    Raises:
+        UsageError: one of them cannot.
+    """
+    asked = {"--json": config.json_path, "--markdown": config.markdown}
+    files = {option: path for option, path in asked.items() if path is not None}
+    for option, path in files.items():
+        check_writable(path, option)
+    check_distinct(files, [])
+    if output is None:
+        return
+    try:
+        Path(output).mkdir(parents=True, exist_ok=True)
+    except OSError as failure:
+        raise UsageError(f"--output {output}: cannot be created ({failure.strerror}); name another folder") from None
+    check_writable(str(Path(output) / "report.json"), "--output")
+
+
+def show(report: AuditReport, verbosity: int) -> None:
+    """Print the session; a reader who leaves early takes nothing from it."""
+    width = min(shutil.get_terminal_size((100, 24)).columns, 120)
+    colour = sys.stdout.isatty()
+    parts = []
+    if verbosity >= 0:
+        parts.append(terminal.session_head(report.tool, report.config_file, colour=colour, width=width))
+    for study in report.studies:
+        parts += _study(study, verbosity, width)
+    parts.append(terminal.session_end(report, colour=colour, verbosity=verbosity, width=width))
+    try:
+        print("\n\n".join(part for part in parts if part), flush=True)
+    except BrokenPipeError:
+        silence_stdout()
+
+
+def _study(study: StudyReport, verbosity: int, width: int) -> list[str]:
+    failures = terminal.failures(study, verbosity=verbosity, width=width)
+    if verbosity < 0:
+        return [failures]
+    beside = study_terminal.beside_paper(study, width=width)
+    if not study.results and not study.claims:  # a table of the paper
+        return [study_terminal.study_head(study), beside or "no run of this table's regimes is there"]
+    return [
+        study_terminal.study_head(study),
+        study_terminal.study_table(study, width=width),
+        beside,
+        terminal.rule_lines(study, verbosity=verbosity, width=width),
+        failures,
+        study_terminal.claims(study, verbosity=verbosity, width=width),
+    ]
+
+
+def write(report: AuditReport, output: str | None) -> None:
+    """Write the files that were asked for.
+
+    Raises:
+        UsageError: one cannot be written after all.
+    """
+    texts: dict[str, str] = {}
+    config = report.config
+    wanted_json, wanted_markdown = [config.json_path], [config.markdown]
+    if output is not None:
+        wanted_json.append(str(Path(output) / "report.json"))
+        wanted_markdown.append(str(Path(output) / "report.md"))
+    if any(wanted_markdown):
+        from sparsity_audit.reporters.markdown import to_markdown
+
+        texts |= {path: to_markdown(report) for path in wanted_markdown if path is not None}
+    texts |= {path: report.to_json() + "\n" for path in wanted_json if path is not None}
+    for path, text in texts.items():
+        write_atomically(path, text)
+    if output is not None:
+        from sparsity_audit.plots.studies import write_study_figures
+
+        for study in report.studies:
+            write_study_figures(study, Path(output))
