@@ -5,8 +5,9 @@
 Every finished run below RUNS_DIR with snapshots: gradients are measured at each snapshot, γ is stepped to the end of
 the run's schedule, and the filters named are those with |γ| ≥ 1e-3 at the snapshot and below it at the end of the
 stepping. They are held against the run's own last model. Beside them stands the naive predictor, which names as many
-filters of smallest |γ|. Snapshots in a lull of the loss, where SA312 declines to tell, are listed and not counted. ``--leave-out`` drops runs that the method was designed on. Intervals are 95 %, from 2,000
-bootstrap samples of runs, since filters of one run are not independent.
+filters of smallest |γ|. Snapshots in a lull of the loss, where SA312 declines to tell, are listed and not counted.
+``--leave-out`` drops runs that the method was designed on. Intervals are 95 %, from 2,000 bootstrap samples of runs,
+since filters of one run are not independent.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ from sparsity_audit.errors import CheckpointError
 
 CONFIG = "config.json"
 INDEX_SUFFIX = ".safetensors.index.json"
+RUN_RECORD = "record.json"
+"""Lies in the run folders of the trainer from their first step on; the model comes last."""
 WEIGHTS = ("model.safetensors", f"model{INDEX_SUFFIX}", "pytorch_model.bin")
 """What is looked for in a folder; the first is read."""
 
@@ -23,6 +25,10 @@ def find_weights(folder: Path) -> Path:
         CheckpointError: it has none under the usual names.
     """
     found = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if found is None and (folder / RUN_RECORD).is_file():
+        raise CheckpointError(
+            f"{folder}: a training that is not finished; go on with it by train SPEC -o {folder} --resume"
+        )
     if found is None:
         raise CheckpointError(f"{folder}: is a directory without {', '.join(WEIGHTS)}; name a weight file in it")
     return found

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from sparsity_audit.cli.configuration import load_configuration
 from sparsity_audit.cli.outputs import check_distinct, check_writable, silence_stdout, write_atomically
 from sparsity_audit.cli.run_specs import with_trained_models
+from sparsity_audit.cli.run_studies import compares, names_study, with_studies
 from sparsity_audit.engine.evaluate import items
 from sparsity_audit.engine.keywords import keyword_filter
 from sparsity_audit.engine.rulepacks import apply_limits, choose, load_rules
 from sparsity_audit.engine.session import Listener, Session, tool_info
 from sparsity_audit.engine.subject import Subject
 from sparsity_audit.errors import ExitCode, UsageError
-from sparsity_audit.reporters import terminal
+from sparsity_audit.reporters import study_terminal, terminal
 from sparsity_audit.schema.config import AuditConfig
 from sparsity_audit.schema.report import AuditReport, ModelReport, SessionError
 from sparsity_audit.schema.rule import Rule
@@ -52,9 +53,10 @@ def execute(request: Request) -> int:
     _check_outputs(config, config_file)
     config = with_trained_models(config, quiet=request.verbosity < 0, only_existing=request.collect_only)
     printer = Printer(request.verbosity)
+    comparing = compares(config.models)
     session = Session(
         config,
-        rules,
+        [rule for rule in rules if rule.scope != "study"] if comparing else rules,
         config_file=config_file,
         trust_code=request.trust_code,
         keep=keyword_filter(request.keyword) if request.keyword else None,
@@ -65,7 +67,10 @@ def execute(request: Request) -> int:
         return _list_items(session, config.models)
     printer.head(config, config_file)
     with printer:
-        report = session.run(config.models)
+        report = session.run([model for model in config.models if not names_study(model)])
+        if comparing:
+            report = with_studies(report, config.models, config, rules)
+            printer.compared(report)
     _write(report, config)
     printer.end(report)
     return report.exit_code
@@ -82,7 +87,7 @@ def _check_outputs(config: AuditConfig, config_file: str | None) -> None:
 
 def _write(report: AuditReport, config: AuditConfig) -> None:
     """Write the files that were asked for, unless no model at all could be read."""
-    if not report.models:
+    if not report.models and not report.studies:
         return
     texts: dict[str, str] = {}
     if config.json_path is not None:
@@ -185,6 +190,19 @@ class Printer(Listener):
         if told:
             _say(f"\n{told}" if self.verbosity >= 0 else f"{model.path}\n{told}")
 
+    def compared(self, report: AuditReport) -> None:
+        """Print what was found of several models together."""
+        for study in report.studies:
+            parts = [terminal.failures(study, verbosity=self.verbosity, width=self.width)]
+            if self.verbosity >= 0:
+                parts = [
+                    study_terminal.study_head(study),
+                    study_terminal.study_table(study, width=self.width),
+                    terminal.rule_lines(study, verbosity=self.verbosity, width=self.width),
+                    *parts,
+                ]
+            _say("\n\n".join(part for part in ("", *parts) if part))
+
     def refused(self, error: SessionError) -> None:
         """Say on stderr why a model could not be audited."""
         self._close_bar()
@@ -192,7 +210,7 @@ class Printer(Listener):
 
     def end(self, report: AuditReport) -> None:
         """Print the summary and what was written; a session that read no model has said all there is to say."""
-        if not report.models:
+        if not report.models and not report.studies:
             return
         _say(terminal.session_end(report, colour=self.colour, verbosity=self.verbosity, width=self.width))
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from sparsity_audit.cli.run_studies import names_study
 from sparsity_audit.errors import UsageError
 from sparsity_audit.schema.config import AuditConfig
 
 
 def names_spec(model: str) -> bool:
     """Tell a spec from a weight file: a TOML file, or the id of a shipped spec where there is no such file."""
-    if Path(model).suffix == ".toml":
-        return True
+    if Path(model).suffix.lower() == ".toml":
+        return not names_study(model)
     if Path(model).exists():
         return False
     from sparsity_audit.specs.sources import shipped_ids

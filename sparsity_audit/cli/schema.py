@@ -18,6 +18,8 @@ class Format(StrEnum):
     SPEC = "spec"
     STUDY = "study"
     RECORD = "record"
+    MANIFEST = "manifest"
+    CLAIMS = "claims"
     METADATA = "metadata"
 
 
@@ -27,7 +29,7 @@ def schema(name: Annotated[Format, typer.Argument(help="File format.")]) -> None
 
     from pydantic import BaseModel
 
-    from sparsity_audit.schema import config, plan, record, report, rule, spec, study
+    from sparsity_audit.schema import claim, config, manifest, plan, record, report, rule, spec, study
 
     documents: dict[Format, type[BaseModel]] = {
         Format.REPORT: report.AuditReport,
@@ -37,6 +39,8 @@ def schema(name: Annotated[Format, typer.Argument(help="File format.")]) -> None
         Format.SPEC: spec.ZooSpec,
         Format.STUDY: study.StudySpec,
         Format.RECORD: record.TrainingRecord,
+        Format.MANIFEST: manifest.ManifestSpec,
+        Format.CLAIMS: claim.ClaimList,
         Format.METADATA: spec.ModelMetadata,
     }
     described = {"$schema": "https://json-schema.org/draft/2020-12/schema", **documents[name].model_json_schema()}

@@ -92,7 +92,7 @@ class EncodedImages(LazyImages):
         with closing(self._decoded(_CHUNK)) as batches:
             for images, found in batches:
                 self._count(faults, found, done)
-                remedies += [fault.remedy for _, fault in found if fault.remedy not in remedies]
+                remedies = list(dict.fromkeys([*remedies, *(fault.remedy for _, fault in found)]))
                 end = done + len(images)
                 yield images, self.listing.labels[self.indices[done:end]]
                 done = end

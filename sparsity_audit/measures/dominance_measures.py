@@ -33,7 +33,7 @@ def on_gamma(training: TrainingSettings | None) -> OnGamma | None:
     if training is None or training.regularizer is None:
         return None
     given = training.regularizer
-    if given.on == "weights" and given.kind != "gamma_l1":
+    if given.on == "weights":
         return OnGamma("none", 0.0)
     return OnGamma(given.kind, given.strength)
 
@@ -129,7 +129,7 @@ def _predicted(key: str, alive: int, told: list[PredictedDeaths], info: Gradient
     return Measurement(
         len(died) / alive,
         f"{len(died)} of {alive} filters alive by scale would die in {own.steps:,} more steps under "
-        f"{own.regularizer} {own.strength:g} ({counts})",
+        f"{own.regularizer} {own.strength:g}{f' ({counts})' if counts else ''}",
         info.batches * (info.batch_size or 0),
         evidence=evidence,
     )

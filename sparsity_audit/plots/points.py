@@ -23,12 +23,14 @@ class Point:
 
     regime: str
     """Equal for points that differ in λ only."""
+    corpus: str
+    """What it was trained on; empty where nobody told. Errors compare within one only."""
     optimizer: str
     kind: str
     strength: float | None
     """λ; None where it is unknown, or there is no regulariser."""
     words: str
-    """What else sets it apart from most of the others; empty where that is nothing."""
+    """What else sets it apart from most others of its corpus; empty where that is nothing."""
     errors: tuple[float, ...]
     sparsities: tuple[float, ...]
     """One a seed, as ``errors``."""
@@ -55,8 +57,9 @@ def points_of(runs: Iterable[RunFacts], criterion: SparsityCriterion) -> list[Po
     for run in runs:
         if run.error is not None and sparsity_of(run, criterion) is not None:
             groups.setdefault(training_of(run), []).append(run)
-    usual = _usual([group[0] for group in groups.values()])
-    return [_point(group, criterion, usual) for group in groups.values()]
+    firsts = [group[0] for group in groups.values()]
+    usual = {corpus: _usual([run for run in firsts if _corpus(run) == corpus]) for corpus in map(_corpus, firsts)}
+    return [_point(group, criterion, usual[_corpus(group[0])]) for group in groups.values()]
 
 
 def training_of(run: RunFacts, *, strength: bool = True) -> str:
@@ -69,12 +72,16 @@ def training_of(run: RunFacts, *, strength: bool = True) -> str:
     return json.dumps(spec)
 
 
+def _corpus(run: RunFacts) -> str:
+    return run.spec.data.name if run.spec is not None else ""
+
+
 def _settings(run: RunFacts) -> list[str]:
-    """Return the words on all that was set but optimizer and regulariser, which the picture shows by itself."""
+    """Return the words on all that was set but corpus, optimizer and regulariser, which the picture shows by itself."""
     if run.spec is None:
         return [run.name]
-    network, data, _, _, *rest = settings_line(run.spec).split(", ")
-    return [*network.split(" "), data, *rest]
+    network, _, _, _, *rest = settings_line(run.spec).split(", ")
+    return [*network.split(" "), *rest]
 
 
 def _usual(firsts: Sequence[RunFacts]) -> set[str]:
@@ -94,6 +101,7 @@ def _point(group: Sequence[RunFacts], criterion: SparsityCriterion, usual: set[s
     kind = regularizer.kind if regularizer is not None else "unknown"
     return Point(
         regime=training_of(first, strength=False),
+        corpus=_corpus(first),
         optimizer=optimizer.name if optimizer is not None else ELSEWHERE,
         kind=kind,
         strength=regularizer.strength if regularizer is not None and kind != "none" else None,

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from sparsity_audit.errors import UsageError
@@ -23,7 +24,6 @@ from sparsity_audit.plots.style import (
     SMALL,
     Look,
     label,
-    label_lowest,
     new_figure,
     short,
     styled,
@@ -44,7 +44,7 @@ _ACROSS = 3
 
 
 def tradeoff_figure(runs: Sequence[RunFacts], criterion: SparsityCriterion = "scale") -> Figure:
-    """Draw the share of inactive filters over the test error: a panel an optimizer, all other runs in grey.
+    """Draw the share of inactive filters over the test error: a panel an optimizer and corpus, other runs in grey.
 
     Runs that differ in their seed only are one point, their mean, with bars from the least to the most; lines join
     the points that differ in λ only. Beside a point stands its λ. Runs that differ from most in more than optimizer,
@@ -61,18 +61,17 @@ def tradeoff_figure(runs: Sequence[RunFacts], criterion: SparsityCriterion = "sc
     rows = -(-len(shown) // columns)
     with styled():
         figure = new_figure(0.8 + 3.2 * columns, 1.0 + 2.8 * rows)
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
         for axes in grid.flat[len(shown) :]:
             axes.set_axis_off()
         for axes, panel in zip(grid.flat, shown, strict=False):
-            _draw(axes, points, panel)
-        label_lowest(grid)
+            _draw(axes, panel)
+            _limits(axes, panel, points)
         _name_axes(figure, criterion, left_out=len(runs) - sum(len(point.errors) for point in points))
-        _legend(figure, points, others=len(shown) > 1)
-        _limits(grid[0, 0], points)
+        _legend(figure, points, others=any(len(panel.points) < len(panel.among) for panel in shown))
         figure.draw_without_rendering()
         for axes, panel in zip(grid.flat, shown, strict=False):
-            _label(axes, points, panel)
+            _label(axes, panel)
     return figure
 
 
@@ -82,40 +81,46 @@ class _Panel(NamedTuple):
     title: str
     points: list[Point]
     labels: list[str]
+    among: list[Point]
+    """All points of their corpus."""
 
 
 def _panels(points: Sequence[Point]) -> list[_Panel]:
-    """Return for each optimizer a panel of its usual runs, and one of those that are varied otherwise."""
+    """Return for each corpus and optimizer a panel of its usual runs, and one of those that are varied otherwise."""
     panels = []
-    for optimizer in sorted({point.optimizer for point in points}, key=[*LOOKS, ELSEWHERE].index):
-        own = [point for point in points if point.optimizer == optimizer]
-        name = NAMES.get(optimizer, optimizer)
-        usual, varied = [point for point in own if not point.words], [point for point in own if point.words]
-        if usual:
-            panels.append(_Panel(name, usual, [_strength(point) for point in usual]))
-        if varied:
-            panels.append(_varied(name, varied))
+    corpora = list(dict.fromkeys(point.corpus for point in points))
+    for corpus in corpora:
+        among = [point for point in points if point.corpus == corpus]
+        place = f" on {corpus}" if corpus and len(corpora) > 1 else ""
+        for optimizer in sorted({point.optimizer for point in among}, key=[*LOOKS, ELSEWHERE].index):
+            own = [point for point in among if point.optimizer == optimizer]
+            name = NAMES.get(optimizer, optimizer) + place
+            usual, varied = [point for point in own if not point.words], [point for point in own if point.words]
+            if usual:
+                panels.append(_Panel(name, usual, [_strength(point) for point in usual], among))
+            if varied:
+                panels.append(_varied(name, varied, among))
     return panels
 
 
-def _varied(name: str, points: list[Point]) -> _Panel:
+def _varied(name: str, points: list[Point], among: list[Point]) -> _Panel:
     """Return a panel of varied runs; a λ that all of them have stands in its title."""
+    title = name if name == ELSEWHERE else f"{name}, varied"
     strengths = {_strength(point) for point in points}
     if len(strengths) == 1:
         told = f" (λ = {strengths.pop()})" if points[0].strength is not None else ""
-        title = name if name == ELSEWHERE else f"{name}, varied"
-        return _Panel(f"{title}{told}", points, [point.words for point in points])
+        return _Panel(f"{title}{told}", points, [point.words for point in points], among)
     texts = [", ".join(filter(None, (_strength(point), point.words))) for point in points]
-    return _Panel(name if name == ELSEWHERE else f"{name}, varied", points, texts)
+    return _Panel(title, points, texts, among)
 
 
 def _strength(point: Point) -> str:
     return "" if point.strength is None else short(point.strength)
 
 
-def _draw(axes: Axes, points: Sequence[Point], panel: _Panel) -> None:
+def _draw(axes: Axes, panel: _Panel) -> None:
     axes.set_title(panel.title)
-    others = [point for point in points if point not in panel.points]
+    others = [point for point in panel.among if point not in panel.points]
     axes.plot(
         [100 * point.error for point in others],
         [100 * point.sparsity for point in others],
@@ -157,19 +162,22 @@ def _fill(kind: str) -> str:
     return "white" if kind in _HOLLOW else _KINDS[kind].colour
 
 
-def _limits(axes: Axes, points: Sequence[Point]) -> None:
-    """Leave room around the points for their labels."""
-    axes.margins(x=0.15)
+def _limits(axes: Axes, panel: _Panel, points: Sequence[Point]) -> None:
+    """Leave room around the points for labels; panels of one corpus have one scale, and all have one upwards."""
+    errors = [100 * error for point in panel.among for error in point.errors]
+    room = 0.15 * (max(errors) - min(errors)) or 1.0
+    axes.set_xlim(min(errors) - room, max(errors) + room)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     top = 100 * max(max(point.sparsities) for point in points) or 1.0
     axes.set_ylim(-0.08 * top, 1.15 * top)
 
 
-def _label(axes: Axes, points: Sequence[Point], panel: _Panel) -> None:
+def _label(axes: Axes, panel: _Panel) -> None:
     labels = [
         (100 * point.error, 100 * point.sparsity, label(text, 18, 3))
         for point, text in zip(panel.points, panel.labels, strict=True)
     ]
-    clear = [(100 * point.error, 100 * point.sparsity) for point in points]
+    clear = [(100 * point.error, 100 * point.sparsity) for point in panel.among]
     for point in panel.points:
         clear += _along((min(point.errors), point.sparsity), (max(point.errors), point.sparsity))
         clear += _along((point.error, min(point.sparsities)), (point.error, max(point.sparsities)))

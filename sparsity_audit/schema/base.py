@@ -18,6 +18,12 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
+class Finite(Strict):
+    """A value object whose numbers are finite."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
 class Document(Strict):
     """The top of a file; ``schema`` names the version of its format."""
 

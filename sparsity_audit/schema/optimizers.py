@@ -7,14 +7,14 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from sparsity_audit.errors import did_you_mean
-from sparsity_audit.schema.base import Strict
+from sparsity_audit.schema.base import Finite
 
 Positive = Annotated[float, Field(gt=0)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 """Of a moving average, or a momentum."""
 
 
-class SgdSettings(Strict):
+class SgdSettings(Finite):
     """Sec. 2.1: 0.1, momentum 0.9."""
 
     lr: Positive = 0.1
@@ -23,7 +23,7 @@ class SgdSettings(Strict):
     nesterov: bool = False
 
 
-class AdamSettings(Strict):
+class AdamSettings(Finite):
     """Sec. 2.1: 1e-3, β₁ = 0.9, β₂ = 0.99, ε = 1e-8; 1e-4 on ImageNet (supplement Sec. 4)."""
 
     lr: Positive = 1e-3
@@ -35,7 +35,7 @@ class AmsgradSettings(AdamSettings):
     """Supplement Figure 3: 1e-3. The rest is not printed: reconstructed as Adam's."""
 
 
-class AdadeltaSettings(Strict):
+class AdadeltaSettings(Finite):
     """Sec. 2.1: 1.0, ρ = 0.9, ε = 1e-6."""
 
     lr: Positive = 1.0
@@ -43,7 +43,7 @@ class AdadeltaSettings(Strict):
     eps: Positive = 1e-6
 
 
-class AdagradSettings(Strict):
+class AdagradSettings(Finite):
     """Sec. 2.1: 1e-2. The rest is torch's."""
 
     lr: Positive = 1e-2
@@ -51,7 +51,7 @@ class AdagradSettings(Strict):
     eps: Positive = 1e-10
 
 
-class RmspropSettings(Strict):
+class RmspropSettings(Finite):
     """Reconstructed: the rate is that of supplement Figure 3, 1e-3, the rest is torch's."""
 
     lr: Positive = 1e-3
@@ -61,7 +61,7 @@ class RmspropSettings(Strict):
     centered: bool = False
 
 
-class AdamaxSettings(Strict):
+class AdamaxSettings(Finite):
     """Reconstructed: the rate is that of supplement Figure 3, 2e-3, the rest is torch's."""
 
     lr: Positive = 2e-3
@@ -69,7 +69,7 @@ class AdamaxSettings(Strict):
     eps: Positive = 1e-8
 
 
-SETTINGS: dict[str, type[Strict]] = {
+SETTINGS: dict[str, type[Finite]] = {
     "sgd": SgdSettings,
     "adam": AdamSettings,
     "adadelta": AdadeltaSettings,

@@ -8,20 +8,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from sparsity_audit.schema.base import Document, Strict
+from sparsity_audit.schema.base import Document, Finite
 from sparsity_audit.schema.optimizers import IMAGENET_ADAM_LR, SETTINGS, completed
 
 Positive = Annotated[float, Field(gt=0)]
 
 
-class Normalisation(Strict):
+class Normalisation(Finite):
     """Per-channel mean and deviation, on the 0–1 scale of pixels: x = (pixel − mean) / std."""
 
     mean: list[float]
     std: list[Positive]
 
 
-class NetworkSpec(Strict):
+class NetworkSpec(Finite):
     """An architecture by name; the other keys belong to the families that have them."""
 
     name: str
@@ -36,7 +36,7 @@ class NetworkSpec(Strict):
     """Slope of LeakyReLU below zero; unused with ``relu``."""
 
 
-class InitSpec(Strict):
+class InitSpec(Finite):
     """Initial values (Sec. 2.1; supplement Sec. 3 for β)."""
 
     weights: Literal["xavier", "default"] = "xavier"
@@ -44,7 +44,7 @@ class InitSpec(Strict):
     beta: float = 0.0
 
 
-class DataSpec(Strict):
+class DataSpec(Finite):
     """The corpus trained on; ``test_size`` and ``split_seed`` where it comes without a split of its own."""
 
     name: str
@@ -64,10 +64,10 @@ class DataSpec(Strict):
         return self
 
 
-class OptimizerSpec(Strict):
+class OptimizerSpec(Finite):
     """A torch optimizer by name with its own hyperparameters (``betas``, ``momentum``, …)."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     name: Literal["sgd", "adam", "adadelta", "adagrad", "amsgrad", "rmsprop", "adamax"]
     lr: Positive
@@ -85,7 +85,7 @@ class ZooOptimizerSpec(OptimizerSpec):
         return given
 
 
-class RegularizerSpec(Strict):
+class RegularizerSpec(Finite):
     """What pulls parameters to 0, with λ = ``strength``.
 
     ``l2`` adds λθ to the gradient; ``wd`` multiplies θ by (1 − λ) after the step, λ scaled like the learning rate
@@ -96,7 +96,7 @@ class RegularizerSpec(Strict):
     kind: Literal["none", "l2", "wd", "gamma_l1"]
     strength: Annotated[float, Field(ge=0)] = 0.0
     on: Literal["all", "weights", "norm"] = "all"
-    """``norm``: γ and β alone; ``weights``: all but them. ``gamma_l1`` is on γ, whatever stands here."""
+    """``norm``: γ and β alone; ``weights``: all but them. ``gamma_l1`` is on γ alone, and has no choice."""
 
     @model_validator(mode="after")
     def _fits(self) -> RegularizerSpec:
@@ -104,17 +104,19 @@ class RegularizerSpec(Strict):
             raise ValueError(f"kind = 'none' has no strength, but {self.strength} is given; leave it out")
         if self.kind == "wd" and self.strength >= 1:
             raise ValueError(f"strength = {self.strength}: weight decay multiplies by 1 − λ, so λ must be below 1")
+        if self.kind == "gamma_l1" and self.on != "all":
+            raise ValueError(f"on = {self.on!r}: gamma_l1 is on γ alone; leave it out")
         return self
 
 
-class LrMultipliers(Strict):
+class LrMultipliers(Finite):
     """Factors on the learning rate of γ and β (supplement Table 3)."""
 
     gamma: Positive = 1.0
     beta: Positive = 1.0
 
 
-class ScheduleSpec(Strict):
+class ScheduleSpec(Finite):
     """Length of the training and the steps at which the learning rate is multiplied by ``factor``."""
 
     unit: Literal["iterations", "epochs"]
@@ -140,14 +142,14 @@ class ScheduleSpec(Strict):
         return float(self.factor ** sum(milestone <= done for milestone in self.milestones))
 
 
-class ObserveSpec(Strict):
+class ObserveSpec(Finite):
     """What is written down while training; it changes no weight, so it is no part of the digest."""
 
     history_every: Annotated[int, Field(ge=1)] | None = None
     snapshots: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
 
 
-class TrainingSettings(Strict):
+class TrainingSettings(Finite):
     """How a model that did not come from the zoo was trained, as far as its owner says so."""
 
     optimizer: OptimizerSpec | None = None

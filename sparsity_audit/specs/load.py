@@ -58,8 +58,8 @@ def load_spec(name: str, sets: Sequence[str] = (), seed: int | None = None) -> N
     spec = validate(ZooSpec, content, where)
     row = found.row
     if row is None:
-        return NamedSpec(found.id, spec, found.origin)
-    return NamedSpec(found.id, spec, found.origin, row.printed, row.note, found.study)
+        return NamedSpec(found.id, spec, where)
+    return NamedSpec(found.id, spec, where, row.printed, row.note, found.study)
 
 
 @dataclass(frozen=True)

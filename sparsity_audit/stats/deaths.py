@@ -14,7 +14,7 @@ put into it that gradients of a single moment do not tell:
 
 Where the loss lies in a lull, its gradients say nothing of the steps to come: see ``lull``.
 
-The constants were set on four runs of the digits and one of CIFAR-10; ``benchmarks/predicted_deaths.py`` holds the
+The constants were set on seven runs of the digits and one of CIFAR-10; ``benchmarks/predicted_deaths.py`` holds the
 outcome against runs that were not among them.
 """
 
@@ -22,10 +22,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from sparsity_audit.schema.spec import OptimizerSpec
 from sparsity_audit.stats.scalars import Array, Kind, Scalars
@@ -71,33 +70,50 @@ def predict_scales(
         gamma: γ [filters] of the whole network: its median sets what a filter needs to be held up.
         gradients: of the loss on γ, [batches, filters].
         scales: lr_t / lr_0 of each step to come.
-        memory: the optimizer's state on these γ, [filters] each, after ``steps_done`` steps; where it is left out,
+        memory: the optimizer's state on these γ, [filters] each, after ``steps_done`` steps. Where there were none,
             ``WARM_UP`` steps at the present γ fill it.
         seed: of the draws of batches.
     """
-    start = np.abs(np.asarray(gamma, dtype=np.float64))
-    measured = np.asarray(gradients, dtype=np.float64)
-    alive = start >= GAMMA_THRESHOLD
-    if not alive.any():
-        return start
-    median = float(np.median(start[alive]))
-    draws = _draws(_steadied(measured, start, alive), regime.batch_ratio, seed)
-    scalars = Scalars(regime.optimizer, np.tile(start, (2, 1)), regime.kind, **_state(memory, steps_done))
-    if memory is None:
+    after = np.abs(np.asarray(gamma, dtype=np.float64))
+    alive = after >= GAMMA_THRESHOLD  # the others are dead already
+    if alive.any() and scales:
+        measured = np.asarray(gradients, dtype=np.float64)[:, alive]
+        kept = {name: np.asarray(value, dtype=np.float64)[alive] for name, value in (memory or {}).items()}
+        with np.errstate(over="ignore", invalid="ignore"):  # what a diverging rate leaves is not below any threshold
+            after[alive] = _stepped(after[alive], measured, regime, scales, kept, steps_done, seed)
+    return after
+
+
+def _stepped(
+    start: Array,
+    measured: Array,
+    regime: Regime,
+    scales: Sequence[float],
+    memory: dict[str, Array],
+    steps_done: int,
+    seed: int,
+) -> Array:
+    """Step positive γ, none of them dead."""
+    draws = _draws(_steadied(measured, start), regime.batch_ratio, seed)
+    # Directions are forgotten, as the gradients' mean is.
+    state = {name: np.tile(0 * value if name in FIRST_MOMENTS else value, (2, 1)) for name, value in memory.items()}
+    both = np.tile(start, (2, 1))
+    scalars = Scalars(regime.optimizer, both, regime.kind, memory=state, steps_done=steps_done)
+    if not steps_done:
         for _ in range(WARM_UP):
             scalars.step(next(draws))
             scalars.values[:] = start
-    unit = np.maximum(start, np.finfo(np.float64).tiny)
-    full = np.broadcast_to(1.0 if regime.kind == "gamma_l1" else median / unit, start.shape)
+    full = np.ones_like(start) if regime.kind == "gamma_l1" else np.median(start) / start
     silent = (measured == 0).mean(axis=0) ** regime.batch_ratio
     lasts, withdrawn = _support_lasts(regime), 0.0
     for scale in scales:
         withdrawn += scale
-        scalars.strength = regime.strength * (silent + (1 - silent) * full * min(1.0, withdrawn / lasts))
-        scalars.step(next(draws) * (scalars.values / unit), scale)
+        pull = regime.strength * (silent + (1 - silent) * full * min(1.0, withdrawn / lasts))
+        scalars.strength = np.minimum(pull, 1.0)  # weight decay of more would turn γ around
+        scalars.step(next(draws) * (scalars.values / start), scale)
         scalars.values[:] = scalars.values.mean(axis=0)
-    final: Array = np.abs(scalars.values[0])
-    return final
+    stepped: Array = np.abs(scalars.values[0])
+    return stepped
 
 
 def lull(gamma: ArrayLike, gradients: ArrayLike, regime: Regime) -> float | None:
@@ -126,23 +142,13 @@ def _support_lasts(regime: Regime) -> float:
     return SUPPORT_LASTS if _adaptive_l2(regime) else SUPPORT_LASTS_ELSEWHERE
 
 
-def _state(memory: Mapping[str, ArrayLike] | None, steps_done: int) -> dict[str, Any]:
-    """Return a known state for both signs; directions are forgotten, as the gradients' mean is."""
-    if memory is None:
-        return {}
-    entries = {name: np.asarray(value, dtype=np.float64) for name, value in memory.items()}
-    both = {name: np.tile(0 * value if name in FIRST_MOMENTS else value, (2, 1)) for name, value in entries.items()}
-    return {"memory": both, "steps_done": steps_done}
-
-
-def _steadied(measured: Array, start: Array, alive: NDArray[np.bool_]) -> Array:
+def _steadied(measured: Array, start: Array) -> Array:
     """Return the gradients with each filter's deviation drawn towards one in proportion to its |γ|."""
     deviation = np.sqrt((measured**2).mean(axis=0))
     moved = deviation > 0
-    if not (moved & alive).any():
+    if not moved.any():
         return measured
-    common = float(np.median(deviation[moved & alive]))
-    expected = common * start / np.median(start[alive])
+    expected = np.median(deviation[moved]) * start / np.median(start)
     wanted = deviation**OWN_DEVIATION * expected ** (1 - OWN_DEVIATION)
     factor: Array = np.divide(wanted, deviation, out=np.zeros_like(deviation), where=moved)
     return measured * factor

@@ -64,8 +64,8 @@ def measure_gradients(
         progress: called with batches done and batches in all.
 
     Raises:
-        NoGradientsError: fewer images than one batch, no γ, or a model that fails in training mode or whose output
-            there is not [batch, classes].
+        NoGradientsError: fewer images than one batch, no γ, a model that fails in training mode, whose output there
+            is not [batch, classes], or whose gradients are not finite.
         DataError: images that are decoded on the way, and bad.
     """
     if len(corpus) < batch_size:
@@ -80,12 +80,11 @@ def measure_gradients(
             if progress is not None:
                 progress(done, batches)
     arrays = {path: torch.stack(rows).cpu().numpy() for path, rows in found.items() if len(rows) == batches}
-    return Gradients(
-        {layer.key: arrays[layer.gamma] for layer in layers if layer.gamma in arrays},
-        {layer.key: arrays[layer.beta] for layer in layers if layer.beta in arrays},
-        batches,
-        batch_size,
-    )
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise NoGradientsError("the loss in training mode, or its gradient, is NaN or infinite")
+    gamma = {layer.key: arrays[layer.gamma] for layer in layers if layer.gamma in arrays}
+    beta = {layer.key: arrays[layer.beta] for layer in layers if layer.beta in arrays}
+    return Gradients(gamma, beta, batches, batch_size)
 
 
 def drawn_batches(corpus: Corpus, batch_size: int, batches: int, seed: int) -> Iterator[tuple[Pixels, Labels]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from sparsity_audit.studies.auditing import audit_run
 from sparsity_audit.studies.locate import is_busy
 from sparsity_audit.studies.task import Doing, Outcome, RunTask
 from sparsity_audit.training.loop import Progress
-from sparsity_audit.training.run_folder import RunFolder
 from sparsity_audit.training.train import TrainListener, TrainOptions, train
 
 
@@ -36,7 +34,6 @@ def attempt(task: RunTask, tell: Callable[[Doing], None]) -> Outcome:
 
 def _train_and_audit(task: RunTask, tell: Callable[[Doing], None]) -> Outcome:
     folder, listener = Path(task.folder), _Teller(tell)
-    _clear_unborn(folder)
     root = Path(task.data_root) if task.data_root is not None else None
     options = TrainOptions(True, task.device, root, task.checkpoint_seconds)
     record = train(NamedSpec(task.name, task.spec, task.origin), folder, options, listener)
@@ -77,13 +74,3 @@ class _Teller(TrainListener):
 
     def note(self, text: str) -> None:
         self.notes.append(text)
-
-
-def _clear_unborn(path: Path) -> None:
-    """Remove what a process that was killed before its first record left: an empty folder that looks like no run."""
-    folder = RunFolder(path)
-    if path.is_dir() and not folder.record.exists():
-        with folder.locked():
-            if not folder.record.exists():
-                with contextlib.suppress(OSError):  # not there, or not empty: then it is somebody's
-                    folder.snapshots.rmdir()

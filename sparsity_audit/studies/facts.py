@@ -32,7 +32,14 @@ Note = Callable[[str], None]
 """Is told one line on what could not be used."""
 
 
-def run_facts(folder: Path, record: TrainingRecord, *, name: str | None = None, note: Note | None = None) -> RunFacts:
+def run_facts(
+    folder: Path,
+    record: TrainingRecord,
+    *,
+    name: str | None = None,
+    note: Note | None = None,
+    audit: ModelReport | None = None,
+) -> RunFacts:
     """Return the facts of one finished run.
 
     The record alone gives error, losses and what is inactive by scale. ``audit.json`` adds what needs activations,
@@ -41,9 +48,10 @@ def run_facts(folder: Path, record: TrainingRecord, *, name: str | None = None, 
 
     Args:
         name: what to call the run; as in its record where left out.
+        audit: what an audit has just found; ``audit.json`` where left out.
     """
     told = note or _unheard
-    audit = _read(lambda: read_audit(folder / AUDIT, RunFolder(folder).model), told)
+    audit = audit or _read(lambda: read_audit(folder / AUDIT, RunFolder(folder).model), told)
     if audit is not None and audit.corpus is not None and audit.corpus.images < audit.corpus.available:
         told(f"{folder / AUDIT}: saw {audit.corpus.images:,} of {audit.corpus.available:,} training images")
     scales = _read(lambda: _last_scales(folder, record), told) or _audited_scales(audit)

@@ -132,7 +132,7 @@ class SparsityMonitor:
         if not self.history.steps:
             return (
                 f"Nothing measured in {self.steps} steps: {len(self._probe)} of {self._probe.wanted} probe images were "
-                f"seen in forward passes in training mode; a smaller probe is there sooner.{notes}"
+                f"seen in forward passes in training mode; a smaller one, probe=N, is there sooner.{notes}"
             )
         first, now = (layer_states(point(self.history, place)) for place in (0, -1))
         drawn = table([*first, total(first)], [*now, total(now)])

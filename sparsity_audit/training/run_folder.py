@@ -49,7 +49,8 @@ class RunFolder:
     def _refuse_strange(self) -> None:
         if self.path.is_dir() and not self.record.exists():
             strange = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith("."))
-            if strange:
+            # An empty folder for snapshots is what a process left that was killed before its first record.
+            if strange and not (strange == [self.snapshots.name] and not any(self.snapshots.iterdir())):
                 raise UsageError(f"{self.path}: holds {strange[0]} and no {RECORD}: not a run; name another folder")
 
     def discard(self) -> None:

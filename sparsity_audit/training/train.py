@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import platform
+import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,9 @@ from sparsity_audit.training.keeper import RunKeeper
 from sparsity_audit.training.loop import DivergedError, Loop, Progress
 from sparsity_audit.training.optimizers import ParameterGroup, Updater, parameter_groups
 from sparsity_audit.training.run_folder import RunFolder
+from sparsity_audit.training.surroundings import chance_apart, deterministic, session_record
 from sparsity_audit.training.testing import split_result
 from sparsity_audit.training.tracked import TrackedLayer, inactive_by_scale, tracked_layers
-from sparsity_audit.version import __version__
 
 CHECKPOINT_SECONDS = 30.0
 
@@ -136,7 +135,7 @@ class _Run:
     def train(self, before: TrainingRecord | None) -> TrainingRecord:
         device = self.options.device
         corpora = self._corpora()
-        with _chance_apart(device), _deterministic(device):
+        with chance_apart(device), deterministic(device):
             model, layers = self._network(corpora[0])
             groups = parameter_groups(model, self.spec)
             updater = Updater(self.spec, groups)
@@ -149,12 +148,19 @@ class _Run:
             )
             start = keeper.start()
             keeper.write_record(steps=start)
-            self._note_changes(before, start)
-            done = self._loop(Loop(self.spec, model, updater, images, layers), keeper, start)
-            if done < record.total_steps:
-                keeper.write_record(status="interrupted", message=f"stopped after step {done}")
-            else:
-                self._finish(keeper, model, layers, corpora)
+            self._note_changes(before, keeper, start)
+            try:
+                done = self._loop(Loop(self.spec, model, updater, images, layers), keeper, start)
+                if done < record.total_steps:
+                    keeper.write_record(status="interrupted", message=f"stopped after step {done}")
+                else:
+                    self._finish(keeper, model, layers, corpora)
+            except DivergedError as failure:
+                keeper.write_record(status="diverged", message=str(failure))
+                raise TrainingError(
+                    f"{self.folder.path}: diverged: {failure} of {record.total_steps}; the record is kept; "
+                    "try a lower learning rate or λ"
+                ) from None
             return keeper.record
 
     def _corpora(self) -> tuple[Corpus, Corpus]:
@@ -193,8 +199,13 @@ class _Run:
             sessions=before.sessions if before is not None else [],
         )
 
-    def _note_changes(self, before: TrainingRecord | None, start: int) -> None:
-        """Say where a resumed run is not on what it was on before: bits may differ then."""
+    def _note_changes(self, before: TrainingRecord | None, keeper: RunKeeper, start: int) -> None:
+        """Say what will not be as the spec has it, or as it was before: bits may differ, or a file have gaps."""
+        late = [step for step in self.spec.observe.snapshots if step > keeper.record.total_steps]
+        if late:
+            self.listener.note(f"no snapshot of step {late[0]}: training ends at step {keeper.record.total_steps}")
+        if start and self.spec.observe.history_every is not None and not len(keeper.history):
+            self.listener.note(f"{self.folder.history} is gone: the history begins after step {start}")
         if before is None or not before.sessions or start == 0:
             return
         was, now = before.sessions[-1], self._session(start, start)
@@ -210,12 +221,6 @@ class _Run:
             with stop_requested() as stop:
                 self.listener.started(keeper.record, start)
                 return loop.run(start, keeper, stop, self.listener.progress)
-        except DivergedError as failure:
-            keeper.write_record(status="diverged", message=str(failure))
-            raise TrainingError(
-                f"{self.folder.path}: diverged: {failure} of {loop.total}; the record is kept; "
-                "try a lower learning rate or λ"
-            ) from None
         except CheckpointError as failure:
             with contextlib.suppress(CheckpointError):  # a full disk may hold no record either
                 keeper.write_record(status="interrupted", message=str(failure))
@@ -233,6 +238,8 @@ class _Run:
         """Test the model, write it, and only then call the run finished."""
         model.eval()
         results: dict[str, Any] = {corpus.split: self._test(model, corpus) for corpus in corpora}
+        if results["train"].loss is None:  # the last update was one too many: no loss after it was looked at
+            raise DivergedError(keeper.record.total_steps, math.nan)
         inactive = inactive_by_scale(layers)
         filters = sum(len(layer.gamma) for layer in layers)
         scale = ScaleCount(filters=filters, inactive=sum(inactive.values()), per_layer=inactive)
@@ -259,33 +266,4 @@ class _Run:
         )
 
     def _session(self, start: int, end: int) -> SessionRecord:
-        device = self.options.device
-        return SessionRecord(
-            from_step=start,
-            to_step=end,
-            seconds=round(time.monotonic() - self.clock, 3),
-            device=torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
-            threads=torch.get_num_threads(),
-            torch=str(torch.__version__),
-            python=platform.python_version(),
-            platform=platform.platform(),
-            tool=__version__,
-        )
-
-
-@contextlib.contextmanager
-def _chance_apart(device: str) -> Iterator[None]:
-    """Leave torch's random generators to the caller as they were."""
-    devices = [torch.device(device)] if device.startswith("cuda") else []
-    with torch.random.fork_rng(devices=devices):
-        yield
-
-
-@contextlib.contextmanager
-def _deterministic(device: str) -> Iterator[None]:
-    """Keep cuDNN from choosing its kernels by timing them; on the CPU nothing needs to be asked for."""
-    if not device.startswith("cuda"):
-        yield
-        return
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-        yield
+        return session_record(self.options.device, self.clock, start, end)

@@ -153,11 +153,11 @@ def test_foreign_names_are_drawn_letter_by_letter(tmp_path: Path) -> None:
     """A $ is no formula, a line end no line end, and a letter that the font lacks no failure."""
     name = "$x_1$ \x1b[31m\n层"
     made = history(layers=(name,))
-    figure = affine_figure({name: made, r"$\frac{": made}, name)
+    figure = affine_figure({name: made, r"$\frac{$": made}, name)
     write_figure(figure, tmp_path / "a.png")
     titles = [axes.get_title() for axes in figure.axes[:2]]
     assert titles[0].startswith("$x_1$ \\x1b[31m\\n层\n")
-    assert titles[1].startswith("$\\frac{\n")
+    assert titles[1].startswith("$\\frac{$\n")
 
 
 def test_every_optimizer_looks_different_in_line_and_marker() -> None:

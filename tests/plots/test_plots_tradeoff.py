@@ -81,6 +81,24 @@ def test_what_is_varied_has_a_panel_of_its_own() -> None:
     assert "5e-3, batch 20" in labels(varied)
 
 
+def test_errors_compare_within_a_corpus_only() -> None:
+    cifar = {"data": {"name": "cifar100"}, "network": {"name": "basicnet", "first": 32, "width": 0.25}}
+    runs = [
+        run(0.02, 0.2, spec()),
+        run(0.03, 0.1, spec("sgd")),
+        run(0.5, 0.3, spec(**cifar)),
+        run(0.6, 0.4, spec(**cifar, strength=2e-3)),
+    ]
+    figure = tradeoff_figure(runs)
+    used = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_title() for axes in used] == ["Adam on digits", "SGD on digits", "Adam on cifar100"]
+    assert [labels(axes) for axes in used] == [{"1e-3"}, {"1e-3"}, {"1e-3", "2e-3"}]
+    assert used[0].get_lines()[0].get_xydata().tolist() == [[3, 10]]
+    assert used[0].get_xlim() == used[1].get_xlim() == pytest.approx((1.85, 3.15))
+    assert used[2].get_xlim() == pytest.approx((48.5, 61.5))
+    assert used[2].get_ylim() == used[0].get_ylim()
+
+
 def test_models_from_elsewhere_bear_their_names() -> None:
     told = run(0.1, 0.2, spec("sgd", "none")).model_copy(update={"spec": None, "name": "mine"})
     figure = tradeoff_figure([told, run(0.1, 0.3, name="other")])

@@ -86,6 +86,12 @@ def test_at_comparable_error_means_so(claim):
     assert "raise λ of first" in result.reason
 
 
+def test_comparable_errors_are_reached_by_another_strength():
+    weak, strong = (planted(f"adam-{x}", [0.5] * 2, x, regularizer=regularised("l2", x / 100)) for x in (0.1, 0.2))
+    result = held("adam-sparser-than-sgd", weak, strong, planted("sgd", [0.1] * 2, 0.19, **SGD))
+    assert (result.outcome, result.runs) == ("reproduced", ["adam-0.2", "sgd"])
+
+
 @pytest.mark.parametrize("claim", LEVELS)
 def test_claims_about_layers(claim):
     changes, agreeing, opposite = LEVELS[claim]

@@ -132,6 +132,14 @@ def test_an_audit_adds_what_needs_activations(run, report):
     assert notes == [f"{run[0] / 'audit.json'}: saw 60 of 1,400 training images"]
 
 
+def test_the_error_of_pruning_is_that_with_gamma_zeroed(run, report):
+    (model,) = report.models
+    tried = model.ablation.model_copy(update={"top1_after": 0.4, "top1_scale_zeroed": 0.3})
+    ablated = model.model_copy(update={"ablation": tried})
+    (run[0] / "audit.json").write_text(report.model_copy(update={"models": [ablated]}).to_json())
+    assert told(run)[0].pruned_error == 0.3
+
+
 def test_nothing_dead_leaves_the_error_of_pruning_as_it_is(run, report):
     (model,) = report.models
     none = model.totals.lost["scale"].model_copy(update={"filters": 0, "params": 0})

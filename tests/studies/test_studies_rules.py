@@ -165,6 +165,15 @@ def test_no_regulariser_is_the_weakest_strength():
     assert "strong: what is compared was not measured" in result_of("SA304", none, unknown).reason
 
 
+def test_the_strongest_with_enough_budget_is_taken():
+    weak = planted("weak", [0.1] * 2, regularizer=regularised("wd", 1e-3), capacity_lost=0.1)
+    strong = planted("strong", [0.4] * 2, regularizer=regularised("wd", 1e-2), capacity_lost=0.4)
+    short = planted("short", [0.0] * 2, regularizer=regularised("wd", 1e-4), capacity_lost=0.0, decay_budget=0.9)
+    result = result_of("SA304", weak, strong, short)
+    assert (result.value, result.evidence["runs"]) == (pytest.approx(0.3), ["strong", "weak"])
+    assert len(result.evidence["tried"]) == 3
+
+
 def test_every_reduced_width_is_set_against_the_widest():
     arms = [planted(f"w{w}", [dead] * 2, network=network(w)) for w, dead in ((1.0, 0.7), (0.5, 0.5), (0.25, 0.2))]
     results = results_of("SA305", *arms)
