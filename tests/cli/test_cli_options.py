@@ -27,7 +27,7 @@ def collected(tmp_path, capsys):
 
 def test_select_and_ignore_by_repetition_comma_prefix_and_name(collected):
     every = collected()
-    assert len(every) == 9 * 2 + 12
+    assert len(every) == 11 * 2 + 12
     assert every[:2] == ["SA101[a.conv]", "SA101[b.conv]"]
     assert collected("--select", "SA904,SA901") == ["SA901", "SA904"]
     assert collected("--select", "sa904", "--select", "SA901") == ["SA901", "SA904"]
@@ -51,7 +51,7 @@ def test_collect_only_counts_and_checks_nothing(tmp_path, capsys, monkeypatch):
     net = write_sick(tmp_path / "m.safetensors")
     ended = call(capsys, "run", net, net, "--collect-only", "-k", "sa9")
     assert ended.code == 0
-    assert "collected 30 items / 26 deselected / 4 selected" in ended.out
+    assert "collected 34 items / 30 deselected / 4 selected" in ended.out
     assert ended.out.rstrip().endswith("8 items collected")
 
 
@@ -84,7 +84,7 @@ def test_exit_first_stops_and_the_report_says_so(tmp_path, capsys):
     report = AuditReport.model_validate_json((tmp_path / "out.json").read_text())
     (model,) = report.models
     assert [(result.rule, result.layer) for result in model.results] == [("SA101", "a.conv")]
-    assert model.notes == ["stopped at the first failure: 29 of 30 items were not checked"]
+    assert model.notes == ["stopped at the first failure: 33 of 34 items were not checked"]
     # A model that cannot be read is a failure too.
     stopped = call(capsys, "run", "absent.pth", sick, "-x")
     assert stopped.code == 4
@@ -130,7 +130,7 @@ def test_the_report_is_valid_complete_and_round_trips(audited, capsys):
     assert (model.error.split, model.error.images) == ("test", 300)
     assert model.normalisation.source == "metadata"
     assert model.totals.lost["scale"].filters == 65
-    assert len(model.results) == 9 * 7 + 12
+    assert len(model.results) == 11 * 7 + 12
 
 
 def test_the_markdown_names_what_failed(audited):

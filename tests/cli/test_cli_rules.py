@@ -43,7 +43,10 @@ def test_shipped_packs_load_and_their_measures_are_known(capsys, pack):
 
 def test_packs_hold_what_their_names_say():
     ids = {pack: [rule.id for rule in load_rules([pack])] for pack in shipped_packs()}
-    every = [f"SA{number}" for number in (*range(101, 108), *range(201, 205), *range(301, 306), 401, *range(901, 905))]
+    every = [
+        f"SA{number}"
+        for number in (*range(101, 108), *range(201, 205), *range(301, 306), 311, 312, 401, *range(901, 905))
+    ]
     assert ids["default"] == ids["strict"] == every
     assert ids["weights-only"] == ["SA101", "SA104", "SA106", "SA203", "SA904"]
     assert all(rule.error is None for rule in load_rules(["paper"]) if rule.id in ("SA101", "SA102", "SA105"))

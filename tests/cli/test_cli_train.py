@@ -89,7 +89,10 @@ def test_options_change_the_spec_and_so_the_folder(spec: Path, capsys: pytest.Ca
         (["nosuch.toml"], "nosuch.toml: cannot read the spec: No such file or directory"),
         (["digits-adam-l3"], "no shipped spec or row 'digits-adam-l3'.*did you mean 'digits-adam-l2'"),
         (["mine.toml", "--set", "optimizer.nam=x"], "--set optimizer.nam=x: optimizer adam has no 'nam'"),
-        (["mine.toml", "--set", "network.name=vg16"], "mine.toml: network: unknown network 'vg16'.*'vgg16'"),
+        (
+            ["mine.toml", "--set", "network.name=vg16"],
+            "mine.toml with --set network.name=vg16: network: unknown network 'vg16'.*'vgg16'",
+        ),
         (
             ["mine.toml", "--set", "optimizer.name=adm"],
             r"optimizer.name 'adm' \(did you mean 'adam'\?\): should be 'sgd'",

@@ -58,7 +58,7 @@ def test_what_the_weights_alone_tell(tmp_path, capsys):
     assert model["layers"][1]["constant_candidates"] == []
     assert model["totals"]["params"] is model["totals"]["macs"] is None
     skipped = {result["rule"] for result in model["results"] if result["outcome"] == "skipped"}
-    needing_data = "SA102 SA103 SA105 SA107 SA201 SA202 SA204 SA401 SA901 SA902 SA903"
+    needing_data = "SA102 SA103 SA105 SA107 SA201 SA202 SA204 SA311 SA312 SA401 SA901 SA902 SA903"
     needing_runs = "SA301 SA302 SA303 SA304 SA305"
     assert skipped == {*needing_data.split(), *needing_runs.split()}
     assert all(result["reason"] for result in model["results"] if result["outcome"] == "skipped")
