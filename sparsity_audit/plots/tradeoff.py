@@ -48,14 +48,16 @@ def tradeoff_figure(runs: Sequence[RunFacts], criterion: SparsityCriterion = "sc
 
     Runs that differ in their seed only are one point, their mean, with bars from the least to the most; lines join
     the points that differ in λ only. Beside a point stands its λ. Runs that differ from most in more than optimizer,
-    regulariser and λ have a panel of their own, with what that is beside the point.
+    regulariser and λ have a panel of their own, with what that is beside the point. Networks that are dead as a whole
+    would squeeze all others into a corner: they are counted below the picture.
 
     Raises:
         UsageError: no run whose test error and sparsity are both known.
     """
-    points = points_of(runs, criterion)
-    if not points:
+    found = points_of(runs, criterion)
+    if not found:
         raise UsageError(f"no run has both a test error and a share of filters inactive by {criterion} to draw")
+    points = [point for point in found if min(point.sparsities) < 1] or found
     shown = _panels(points)
     columns = min(_ACROSS, len(shown))
     rows = -(-len(shown) // columns)
@@ -67,7 +69,8 @@ def tradeoff_figure(runs: Sequence[RunFacts], criterion: SparsityCriterion = "sc
         for axes, panel in zip(grid.flat, shown, strict=False):
             _draw(axes, panel)
             _limits(axes, panel, points)
-        _name_axes(figure, criterion, left_out=len(runs) - sum(len(point.errors) for point in points))
+        unknown = len(runs) - sum(len(point.errors) for point in found)
+        _name_axes(figure, criterion, unknown, len(runs) - unknown - sum(len(point.errors) for point in points))
         _legend(figure, points, others=any(len(panel.points) < len(panel.among) for panel in shown))
         figure.draw_without_rendering()
         for axes, panel in zip(grid.flat, shown, strict=False):
@@ -195,9 +198,10 @@ def _along(start: tuple[float, float], end: tuple[float, float]) -> list[tuple[f
     return list(zip(across.tolist(), up.tolist(), strict=True))
 
 
-def _name_axes(figure: Figure, criterion: SparsityCriterion, left_out: int) -> None:
+def _name_axes(figure: Figure, criterion: SparsityCriterion, unknown: int, dead: int) -> None:
     figure.supylabel(f"filters inactive by {criterion}, %", fontsize=SMALL + 1)
-    missing = f"\n{plural(left_out, 'run')} without one of the two: not shown" if left_out else ""
+    missing = f"\n{plural(unknown, 'run')} without one of the two: not shown" if unknown else ""
+    missing += f"\n{plural(dead, 'run')} without a single active filter: not shown" if dead else ""
     figure.supxlabel(f"test error, %{missing}", fontsize=SMALL + 1)
 
 

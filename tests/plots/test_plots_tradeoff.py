@@ -139,3 +139,11 @@ def test_runs_of_one_name_but_other_settings_stay_apart() -> None:
     points = points_of(runs, "scale")
     assert [point.error for point in points] == pytest.approx([0.1, 0.2])
     assert len({point.regime for point in points}) == 2
+
+
+def test_a_network_that_is_dead_as_a_whole_is_counted_not_drawn() -> None:
+    runs = [run(0.02, 0.3, spec()), run(0.9, 1.0, spec("sgd"))]
+    figure = tradeoff_figure(runs)
+    assert figure.get_supxlabel() == "test error, %\n1 run without a single active filter: not shown"
+    assert figure.axes[0].get_xlim()[1] < 10
+    assert tradeoff_figure(runs[1:]).axes  # alone it is all there is to draw
