@@ -29,7 +29,7 @@ QUARTER = (
 ).split()
 SMALL = [f"digits-{name}" for name in DIGITS] + [f"cifar-quarter-{name}" for name in QUARTER]
 TABLES = [f"table{n}" for n in range(1, 11)] + ["table8-imagenet"] + [f"supplement-table{n}" for n in range(1, 5)]
-OWN_STUDIES = ["cifar-quarter-study", "digits-study"]
+OWN_STUDIES = ["cifar-quarter-seeds", "cifar-quarter-study", "digits-study"]
 """Comparisons that a CPU trains; the rest are the paper's tables."""
 
 IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "tinyimagenet": 100_000, "imagenet": 1_281_167}
