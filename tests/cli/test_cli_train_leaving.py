@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,16 @@ def test_a_reader_who_leaves_does_not_end_a_training(command: str, spec: Path) -
         assert ended.returncode == 0
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C through: a shell that starts the tests in the background has them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(("label", "left"), [("decoding", "nothing was written"), ("testing", "go on with --resume")])
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_says_what_is_left(
     label: str, left: str, spec: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,8 +25,6 @@ BETA = {"norm.bias", "norm1d.bias"}
         ("wd", "weights", WEIGHTS),
         ("wd", "norm", GAMMA | BETA),
         ("gamma_l1", "all", GAMMA),
-        ("gamma_l1", "weights", GAMMA),
-        ("gamma_l1", "norm", GAMMA),
         ("none", "all", set()),
     ],
 )

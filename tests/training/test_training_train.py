@@ -166,6 +166,25 @@ def test_a_diverging_run_stops_with_its_record(tmp_path: Path) -> None:
         train(named, tmp_path / "run", TrainOptions(resume=True))
 
 
+def test_a_last_update_that_was_one_too_many_is_a_divergence_too(tmp_path: Path) -> None:
+    """No loss comes after it, so only the test of the model shows it."""
+    wild = load_spec("digits-adam-l2", ["schedule.total=2", "schedule.milestones=[1]", "schedule.factor=1e38"])
+    with pytest.raises(TrainingError, match="diverged: the loss is nan at step 2 of 2"):
+        train(wild, tmp_path / "run")
+    assert not (tmp_path / "run/model.safetensors").exists()
+
+
+def test_what_the_spec_asks_for_in_vain_is_noted(tmp_path: Path) -> None:
+    notes: list[str] = []
+
+    class Listener(TrainListener):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    train(spec("schedule.total=90", "schedule.milestones=[80]"), tmp_path / "run", listener=Listener())
+    assert notes == ["no snapshot of step 100: training ends at step 90"]
+
+
 @pytest.mark.parametrize(
     ("sets", "error", "message"),
     [
