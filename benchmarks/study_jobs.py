@@ -24,10 +24,10 @@ base = "digits-adam-l2"
 seeds = [0, 1, 2, 3]
 [[row]]
 id = "l2"
-set = {{ schedule = {{ unit = "iterations", total = {steps} }} }}
+set = {{ observe = {{}}, schedule = {{ unit = "iterations", total = {steps} }} }}
 [[row]]
 id = "wd"
-set = {{ schedule = {{ unit = "iterations", total = {steps} }}, "regularizer.kind" = "wd" }}
+set = {{ observe = {{}}, schedule = {{ unit = "iterations", total = {steps} }}, "regularizer.kind" = "wd" }}
 """
 
 
