@@ -49,7 +49,7 @@ def live():
 for _ in range(kills):
     child, pipe = live()
     os.read(pipe, 1)  # until the first step
-    time.sleep(chance.uniform(0.0, 0.4))
+    time.sleep(chance.uniform(0.0, 0.3))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     os.close(pipe)
@@ -57,10 +57,10 @@ child, pipe = live()
 os.waitpid(child, 0)
 """
 SETS = [
-    "schedule.total=1000",
-    "schedule.milestones=[600]",
+    "schedule.total=600",
+    "schedule.milestones=[400]",
     "observe.history_every=40",
-    "observe.snapshots=[100, 900]",
+    "observe.snapshots=[100, 500]",
 ]
 
 

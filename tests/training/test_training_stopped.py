@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from training_runs import STEPS, StopAt, assert_same, spec
 
 from sparsity_audit.errors import UsageError
@@ -80,9 +81,12 @@ def test_dropout_resumes_bit_for_bit(tmp_path: Path) -> None:
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
+import torch
 from sparsity_audit.errors import CheckpointError
 from sparsity_audit.specs.load import load_spec
 from sparsity_audit.training.train import TrainListener, TrainOptions, train
+
+torch.set_num_threads(int(sys.argv[2]))  # bits depend on it
 
 class Fill(TrainListener):
     def progress(self, progress):
@@ -100,7 +104,12 @@ except CheckpointError as failure:
 
 def test_a_full_disk_keeps_the_last_good_checkpoint(whole: tuple[Path, TrainingRecord], tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(folder)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(folder), str(torch.get_num_threads())],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.count("\n") == 1
     assert "cannot be written (File too large); the last good checkpoint is of step 59: make room, then" in done.stdout
     assert not [path.name for path in folder.rglob("*.tmp")]
