@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sparsity_audit.cli.run import split_ids
-
 if TYPE_CHECKING:
     from sparsity_audit.schema.config import AuditConfig
     from sparsity_audit.schema.rule import Rule
@@ -50,6 +48,7 @@ def compare(
 
     from sparsity_audit.cli.compare_output import check_outputs, show, write
     from sparsity_audit.cli.configuration import load_configuration
+    from sparsity_audit.cli.values import split_ids
     from sparsity_audit.studies.claims import load_claims
     from sparsity_audit.studies.compare import Comparison
     from sparsity_audit.studies.compare import compare as compared

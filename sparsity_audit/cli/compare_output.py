@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from sparsity_audit.cli.outputs import check_distinct, check_writable, silence_stdout, write_atomically
+from sparsity_audit.cli.outputs import check_distinct, check_writable, say, write_report
 from sparsity_audit.errors import UsageError
 from sparsity_audit.reporters import study_terminal, terminal
 from sparsity_audit.schema.config import AuditConfig
@@ -43,10 +43,7 @@ def show(report: AuditReport, verbosity: int) -> None:
     for study in report.studies:
         parts += _study(study, verbosity, width)
     parts.append(terminal.session_end(report, colour=colour, verbosity=verbosity, width=width))
-    try:
-        print("\n\n".join(part for part in parts if part), flush=True)
-    except BrokenPipeError:
-        silence_stdout()
+    say("\n\n".join(part for part in parts if part))
 
 
 def _study(study: StudyReport, verbosity: int, width: int) -> list[str]:
@@ -72,19 +69,11 @@ def write(report: AuditReport, output: str | None) -> None:
     Raises:
         UsageError: one cannot be written after all.
     """
-    texts: dict[str, str] = {}
-    config = report.config
-    wanted_json, wanted_markdown = [config.json_path], [config.markdown]
+    wanted_json, wanted_markdown = [report.config.json_path], [report.config.markdown]
     if output is not None:
         wanted_json.append(str(Path(output) / "report.json"))
         wanted_markdown.append(str(Path(output) / "report.md"))
-    if any(wanted_markdown):
-        from sparsity_audit.reporters.markdown import to_markdown
-
-        texts |= {path: to_markdown(report) for path in wanted_markdown if path is not None}
-    texts |= {path: report.to_json() + "\n" for path in wanted_json if path is not None}
-    for path, text in texts.items():
-        write_atomically(path, text)
+    write_report(report, wanted_json, wanted_markdown)
     if output is not None:
         from sparsity_audit.plots.studies import write_study_figures
 

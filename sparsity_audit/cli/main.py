@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from sparsity_audit.cli import compare, inspect, rules, run, schema, selftest, simulate, study, train, zoo
-from sparsity_audit.cli.outputs import silence_stdout
+from sparsity_audit.cli.outputs import silence
 from sparsity_audit.errors import ExitCode, SparsityAuditError
 from sparsity_audit.version import __version__
 
@@ -71,7 +71,7 @@ def exit_code(arguments: list[str]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return _complain("interrupted; nothing was written", ExitCode.INTERRUPTED)
     except BrokenPipeError:  # `sparsity-audit … | head`: the reader has seen enough
-        silence_stdout()
+        silence(sys.stdout)
         return int(ExitCode.PASSED)
     except SystemExit as leave:  # a python: factory that calls sys.exit() must not choose our exit code
         return _complain(f"a module that was imported ended the program (exit {leave.code})", ExitCode.USAGE)

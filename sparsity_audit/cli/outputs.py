@@ -7,9 +7,13 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from sparsity_audit.errors import UsageError
 from sparsity_audit.files import write_whole
+
+if TYPE_CHECKING:
+    from sparsity_audit.schema.report import AuditReport
 
 
 def check_distinct(outputs: Mapping[str, str], inputs: Iterable[str]) -> None:
@@ -63,6 +67,36 @@ def write_atomically(path: str, text: str) -> None:
         raise UsageError(f"{path}: cannot be written: {failure.strerror}") from None
 
 
-def silence_stdout() -> None:
-    """Send what is still printed to nowhere, after the reader of standard output has closed the pipe."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def write_report(report: AuditReport, json: Iterable[str | None], markdown: Iterable[str | None]) -> None:
+    """Write a report's files; a path that is None was not asked for.
+
+    Raises:
+        UsageError: one cannot be written after all.
+    """
+    texts = {path: report.to_json() + "\n" for path in json if path is not None}
+    for path in markdown:
+        if path is not None:
+            from sparsity_audit.reporters.markdown import to_markdown
+
+            texts[path] = to_markdown(report)
+    for path, text in texts.items():
+        write_atomically(path, text)
+
+
+def say(text: str, stream: IO[str] | None = None) -> None:
+    """Print to a reader who may have left (``… | head``): the work and its exit code do not depend on one.
+
+    Args:
+        stream: standard output where left out.
+    """
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        silence(stream or sys.stdout)
+
+
+def silence(stream: IO[str]) -> None:
+    """Send what is still printed to nowhere, after the reader of a stream has closed the pipe."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

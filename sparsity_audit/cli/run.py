@@ -84,6 +84,7 @@ def run(
 
     from sparsity_audit.cli.configuration import load_training
     from sparsity_audit.cli.run_session import Request, execute
+    from sparsity_audit.cli.values import split_ids
 
     overrides: dict[str, Any] = {
         "models": models or None,
@@ -111,18 +112,6 @@ def run(
     }
     request = Request(overrides, trust_code, keyword, exit_first, verbose - quiet, collect_only)
     return execute(request)
-
-
-def split_ids(values: Names, option: str) -> Names:
-    """Return ids given by repetition, by commas, or both."""
-    if not values:
-        return None
-    parts = [part.strip() for value in values for part in value.split(",") if part.strip()]
-    if not parts:  # an empty shell variable must not mean every rule
-        from sparsity_audit.errors import UsageError
-
-        raise UsageError(f"{option}: no rule id given")
-    return parts
 
 
 def _numbers(text: str | None, option: str) -> list[float] | None:

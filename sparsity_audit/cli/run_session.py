@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsity_audit.cli.configuration import load_configuration
-from sparsity_audit.cli.outputs import check_distinct, check_writable, silence_stdout, write_atomically
+from sparsity_audit.cli.outputs import check_distinct, check_writable, say, write_report
 from sparsity_audit.cli.run_specs import with_trained_models
 from sparsity_audit.cli.run_studies import compares, names_study, with_studies
 from sparsity_audit.engine.evaluate import items
@@ -87,17 +87,8 @@ def _check_outputs(config: AuditConfig, config_file: str | None) -> None:
 
 def _write(report: AuditReport, config: AuditConfig) -> None:
     """Write the files that were asked for, unless no model at all could be read."""
-    if not report.models and not report.studies:
-        return
-    texts: dict[str, str] = {}
-    if config.json_path is not None:
-        texts[config.json_path] = report.to_json() + "\n"
-    if config.markdown is not None:
-        from sparsity_audit.reporters.markdown import to_markdown
-
-        texts[config.markdown] = to_markdown(report)
-    for path, text in texts.items():
-        write_atomically(path, text)
+    if report.models or report.studies:
+        write_report(report, [config.json_path], [config.markdown])
 
 
 def _list_items(session: Session, models: Sequence[str]) -> int:
@@ -125,14 +116,6 @@ def _needs_torch(config: AuditConfig) -> bool:
     return any(path.is_file() and path.suffix != ".safetensors" for path in paths)
 
 
-def _say(text: str) -> None:
-    """Print to a reader who may have left (``… | head``): the audit and its exit code do not depend on one."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        silence_stdout()
-
-
 class Printer(Listener):
     """Prints a session as it goes; the progress bar is on stderr and only on a terminal."""
 
@@ -154,12 +137,12 @@ class Printer(Listener):
         if self.verbosity >= 0:
             if _needs_torch(config):
                 import torch  # noqa: F401  # so that the header can name its version
-            _say(terminal.session_head(tool_info(config.device), config_file, colour=self.colour, width=self.width))
+            say(terminal.session_head(tool_info(config.device), config_file, colour=self.colour, width=self.width))
 
     def collected(self, subject: Subject, selected: int, deselected: int) -> None:
         """Print how many items a model has."""
         if self.verbosity >= 0:
-            _say(f"\n{subject.path}\n{terminal.collected(selected + deselected, deselected)}")
+            say(f"\n{subject.path}\n{terminal.collected(selected + deselected, deselected)}")
 
     def progress(self, label: str, done: int, total: int) -> None:
         """Move the bar of a piece of work."""
@@ -185,10 +168,10 @@ class Printer(Listener):
                 terminal.ledger(model, width=self.width),
                 terminal.recommendation(model, verbosity=self.verbosity, width=self.width),
             ]
-            _say("\n\n".join(part for part in parts if part))
+            say("\n\n".join(part for part in parts if part))
         told = terminal.failures(model, verbosity=self.verbosity, width=self.width)
         if told:
-            _say(f"\n{told}" if self.verbosity >= 0 else f"{model.path}\n{told}")
+            say(f"\n{told}" if self.verbosity >= 0 else f"{model.path}\n{told}")
 
     def compared(self, report: AuditReport) -> None:
         """Print what was found of several models together."""
@@ -201,7 +184,7 @@ class Printer(Listener):
                     terminal.rule_lines(study, verbosity=self.verbosity, width=self.width),
                     *parts,
                 ]
-            _say("\n\n".join(part for part in ("", *parts) if part))
+            say("\n\n".join(part for part in ("", *parts) if part))
 
     def refused(self, error: SessionError) -> None:
         """Say on stderr why a model could not be audited."""
@@ -212,7 +195,7 @@ class Printer(Listener):
         """Print the summary and what was written; a session that read no model has said all there is to say."""
         if not report.models and not report.studies:
             return
-        _say(terminal.session_end(report, colour=self.colour, verbosity=self.verbosity, width=self.width))
+        say(terminal.session_end(report, colour=self.colour, verbosity=self.verbosity, width=self.width))
 
     def _close_bar(self) -> None:
         if self._bar is not None:

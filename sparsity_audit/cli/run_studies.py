@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from sparsity_audit.checkpoints.folder import RUN_RECORD
 from sparsity_audit.engine.session import exit_code
 from sparsity_audit.schema.config import AuditConfig
 from sparsity_audit.schema.report import AuditReport, StudyReport
@@ -27,9 +28,7 @@ def names_study(model: str) -> bool:
 
 def compares(models: Sequence[str]) -> bool:
     """Tell whether a session has runs to compare: a study, or several run folders."""
-    from sparsity_audit.training.run_folder import RECORD
-
-    records = sum((Path(model) / RECORD).is_file() for model in models)
+    records = sum((Path(model) / RUN_RECORD).is_file() for model in models)
     return records > 1 or any(names_study(model) for model in models)
 
 

@@ -38,13 +38,14 @@ def simulate(
     Exit codes: 0 done, 2 interrupted, 4 usage or a file that cannot be written.
     """
     from sparsity_audit.cli.outputs import write_atomically
+    from sparsity_audit.cli.values import split_values
     from sparsity_audit.studies.simulate import KINDS, OPTIMIZERS, STRENGTHS
     from sparsity_audit.studies.simulate import simulate as simulated
 
     _check_outputs(json, plot)
-    names = _split(optimizers, "--optimizers") or OPTIMIZERS
-    kinds = _split(regularizer, "--regularizer") or KINDS
-    strengths = _numbers(_split(strength, "--strength")) or STRENGTHS
+    names = split_values(optimizers, "--optimizers", "nothing given") or OPTIMIZERS
+    kinds = split_values(regularizer, "--regularizer", "nothing given") or KINDS
+    strengths = _numbers(split_values(strength, "--strength", "nothing given")) or STRENGTHS
     simulation = simulated(names, kinds, strengths, steps=steps, draws=draws, seed=seed)
     if json is not None:
         write_atomically(json, f"{simulation.to_json()}\n")
@@ -75,18 +76,6 @@ def _draw(simulation: Simulation, path: str) -> None:
     from sparsity_audit.plots.write import write_figure
 
     write_figure(decay_figure(simulation), Path(path))
-
-
-def _split(values: Texts, option: str) -> Texts:
-    """Return names given by repetition, by commas, or both."""
-    if not values:
-        return None
-    parts = [part.strip() for value in values for part in value.split(",") if part.strip()]
-    if not parts:  # an empty shell variable must not mean all of them
-        from sparsity_audit.errors import UsageError
-
-        raise UsageError(f"{option}: nothing given")
-    return parts
 
 
 def _numbers(texts: Texts) -> list[float] | None:

@@ -48,6 +48,7 @@ def run(
     from pathlib import Path
 
     from sparsity_audit.cli.study_printer import StudyPrinter
+    from sparsity_audit.cli.values import split_values
     from sparsity_audit.engine.session import check_device
     from sparsity_audit.specs.study import expand, load_study
     from sparsity_audit.studies.executor import LocalExecutor
@@ -55,7 +56,7 @@ def run(
     from sparsity_audit.studies.running import StudyOptions, run_study
 
     loaded = load_study(study)
-    runs = chosen(expand(loaded), _split(only))
+    runs = chosen(expand(loaded), split_values(only, "--only", "no row given") or [])
     check_device(device)
     options = StudyOptions(device, Path(data_root) if data_root else None, not no_audit)
     with StudyPrinter(sys.stdout, quiet=quiet) as printer:
@@ -72,6 +73,7 @@ def status(study: _Study, output: _Output = "runs", only: _Rows = None) -> None:
 
     from tabulate import tabulate
 
+    from sparsity_audit.cli.values import split_values
     from sparsity_audit.specs.study import expand, load_study
     from sparsity_audit.studies.locate import find_runs
     from sparsity_audit.studies.plan import chosen, states
@@ -79,22 +81,12 @@ def status(study: _Study, output: _Output = "runs", only: _Rows = None) -> None:
     def note(text: str) -> None:
         print(f"sparsity-audit: note: {text}", file=sys.stderr)
 
-    runs = chosen(expand(load_study(study)), _split(only))
+    runs = chosen(expand(load_study(study)), split_values(only, "--only", "no row given") or [])
     found = states(runs, find_runs(Path(output), note))
     lines = [[state.row_id, state.seed, _state_text(state), state.found.path if state.found else ""] for state in found]
     typer.echo(tabulate(lines, ["row", "seed", "state", "folder"], tablefmt="simple", disable_numparse=True))
     done = sum(state.state == "done" for state in found)
     typer.echo(f"\n{done} of {len(found)} done")
-
-
-def _split(rows: list[str] | None) -> list[str]:
-    """Return ids given by repetition, by commas, or both."""
-    from sparsity_audit.errors import UsageError
-
-    parts = [part.strip() for value in rows or () for part in value.split(",") if part.strip()]
-    if rows and not parts:  # an empty shell variable must not mean every row
-        raise UsageError("--only: no row given")
-    return parts
 
 
 def _state_text(state: RunState) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
 
+from sparsity_audit.cli.outputs import say
 from sparsity_audit.schema.record import TrainingRecord
 from sparsity_audit.studies.plan import PlannedRun
 from sparsity_audit.studies.running import StudyListener
@@ -115,14 +116,14 @@ class StudyPrinter(StudyListener):
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
-            print(text, file=self.stream, flush=True)
+            say(text, self.stream)
 
     def _complain(self, text: str) -> None:
         line = f"sparsity-audit: {' '.join(text.split())}"
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
-            print(line, file=sys.stderr, flush=True)
+            say(line, sys.stderr)
 
 
 def _bar() -> Bar:

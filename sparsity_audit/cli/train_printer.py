@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from typing import IO, TYPE_CHECKING
 
+from sparsity_audit.cli.outputs import say
 from sparsity_audit.schema.record import SplitResult, TrainingRecord
 from sparsity_audit.specs.describe import settings_line
 from sparsity_audit.training.loop import Progress
@@ -66,12 +66,12 @@ class TrainPrinter(TrainListener):
 
     def note(self, text: str) -> None:
         """Say something that matters to bits or results."""
-        _print(f"sparsity-audit: note: {text}", sys.stderr)
+        say(f"sparsity-audit: note: {text}", sys.stderr)
 
     def say(self, text: str, *, always: bool = False) -> None:
         """Print a line, unless we are to be quiet and it is not one for ``always``."""
         if always or not self.quiet:
-            _print(text, self.stream)
+            say(text, self.stream)
 
     @property
     def _shows_bar(self) -> bool:
@@ -91,16 +91,6 @@ class TrainPrinter(TrainListener):
         if self._bar is not None:
             self._bar.stop()
         self._bar, self._label = None, ""
-
-
-def _print(text: str, stream: IO[str]) -> None:
-    """Print to a reader who may have left (``… | head``): the training does not depend on one."""
-    try:
-        print(text, file=stream, flush=True)
-    except BrokenPipeError:  # what is still to come goes nowhere
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
 
 
 def outcome_lines(record: TrainingRecord) -> str:

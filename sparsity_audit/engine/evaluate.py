@@ -80,10 +80,29 @@ def _measure(measure: Measure, rule: Rule, layer: LayerReport | None, model: Mod
 
 def _judge(measure: Measure, rule: Rule, key: str | None, measured: Measurement | Exception) -> RuleResult:
     """Turn a measurement into a result: crashed, skipped, or held against the rule's limits."""
-    crashed = isinstance(measured, Exception)
-    found = Measurement(None) if isinstance(measured, Exception) else measured
-    severity, bound = (None, None) if found.value is None else _broken(rule, found.value)
-    outcome: Outcome = "error" if crashed else "skipped" if found.value is None else "failed" if severity else "passed"
+    if isinstance(measured, Exception):
+        return rule_result(measure, rule, key, Measurement(None), "error", None, None, crash_words(measured))
+    severity, bound = (None, None) if measured.value is None else _broken(rule, measured.value)
+    outcome: Outcome = "skipped" if measured.value is None else "failed" if severity else "passed"
+    return rule_result(measure, rule, key, measured, outcome, severity, bound, measured.reason)
+
+
+def crash_words(crash: Exception) -> str:
+    """Return why a measure that crashed gave nothing."""
+    return f"{type(crash).__name__}: {crash}"
+
+
+def rule_result(
+    measure: Measure,
+    rule: Rule,
+    key: str | None,
+    found: Measurement,
+    outcome: Outcome,
+    severity: Severity | None,
+    limit: float | None,
+    reason: str | None,
+) -> RuleResult:
+    """Return a rule's result: what was measured, what became of it, and what to do where a limit was broken."""
     return RuleResult(
         rule=rule.id,
         name=rule.name,
@@ -94,10 +113,10 @@ def _judge(measure: Measure, rule: Rule, key: str | None, measured: Measurement 
         severity=severity,
         value=found.value,
         unit=measure.unit,
-        limit=bound,
-        interval=None,
+        limit=limit,
+        interval=found.interval,
         n=found.n,
-        reason=f"{type(measured).__name__}: {measured}" if crashed else found.reason,
+        reason=reason,
         message=found.message,
         evidence=found.evidence,
         remedies=rule.remedies if severity else [],

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from sparsity_audit.checkpoints.checkpoint import Checkpoint
 from sparsity_audit.errors import CheckpointError
 from sparsity_audit.schema.spec import ModelMetadata
+from sparsity_audit.schema.validating import first_problem
 
 KEY = "sparsity_audit"
 
@@ -23,10 +24,8 @@ def read_metadata(checkpoint: Checkpoint) -> ModelMetadata | None:
     try:
         return ModelMetadata.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "text"
         raise CheckpointError(
-            f"{checkpoint.path}: metadata entry {KEY!r} is unusable ({where}: {first['msg']}); "
+            f"{checkpoint.path}: metadata entry {KEY!r} is unusable ({first_problem(error)}); "
             f"correct or remove the entry"
         ) from None
 

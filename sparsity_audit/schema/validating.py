@@ -46,6 +46,13 @@ def validate(schema: type[Model], content: object, where: str) -> Model:
         raise ConfigError(f"{_place(where, location, content)}{_problem(schema, location, first)}{more}") from None
 
 
+def first_problem(failure: ValidationError) -> str:
+    """Return where a document of ours does not fit its schema first, and how: ``models.0.sha256: Field required``."""
+    first = failure.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or "text"
+    return f"{place}: {first['msg']}"
+
+
 def _location(raw: Location) -> Location:
     """Return the keys of a location, without the names that pydantic gives to the members of a union."""
     keys = [part for part in raw if isinstance(part, int) or not any(mark in part for mark in "[(")]

@@ -28,7 +28,7 @@ def settings_line(spec: ZooSpec) -> str:
         _network(spec.network),
         spec.data.name,
         f"{spec.optimizer.name} {short_number(spec.optimizer.lr)}",
-        _regularizer(spec.regularizer),
+        regularizer_text(spec.regularizer),
         f"batch {spec.batch_size}",
         f"{spec.schedule.total} {spec.schedule.unit}",
         *_unusual(spec),
@@ -67,7 +67,8 @@ def _network(network: NetworkSpec) -> str:
     return text
 
 
-def _regularizer(regularizer: RegularizerSpec) -> str:
+def regularizer_text(regularizer: RegularizerSpec) -> str:
+    """Return a regulariser as ``l2 1e-3``, with what it is on where that is not everything."""
     if regularizer.kind == "none":
         return "no regularizer"
     place = "" if regularizer.on == "all" else f" on {regularizer.on}"

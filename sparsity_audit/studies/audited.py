@@ -12,6 +12,7 @@ from sparsity_audit.checkpoints.checkpoint import read_checkpoint
 from sparsity_audit.errors import CheckpointError
 from sparsity_audit.schema.base import Criterion
 from sparsity_audit.schema.report import AuditReport, ModelReport
+from sparsity_audit.schema.validating import first_problem
 
 Floats = NDArray[np.float64]
 
@@ -31,9 +32,9 @@ def read_audit(path: Path, model: Path) -> ModelReport | None:
     except OSError as failure:
         raise CheckpointError(f"{path}: cannot be read ({failure.strerror})") from None
     except ValidationError as failure:
-        first = failure.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "text"
-        raise CheckpointError(f"{path}: not an audit report ({place}: {first['msg']}); audit the model again") from None
+        raise CheckpointError(
+            f"{path}: not an audit report ({first_problem(failure)}); audit the model again"
+        ) from None
     if len(report.models) != 1:
         raise CheckpointError(f"{path}: a report of {len(report.models)} models; audit this run's model alone")
     (audit,) = report.models

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sparsity_audit.engine.evaluate import crash_words, rule_result
 from sparsity_audit.measures.lookup import measure_for
 from sparsity_audit.measures.registry import Measure, Measurement
 from sparsity_audit.schema.report import Outcome, RuleResult
@@ -40,24 +41,7 @@ def _measured(measure: Measure, rule: Rule, facts: Sequence[RunFacts]) -> Sequen
 def _judge(measure: Measure, rule: Rule, measured: Measurement | Exception) -> RuleResult:
     found = Measurement(None) if isinstance(measured, Exception) else measured
     outcome, severity, reason = _outcome(measure, rule, measured)
-    return RuleResult(
-        rule=rule.id,
-        name=rule.name,
-        version=rule.version,
-        scope=rule.scope,
-        layer=None,
-        outcome=outcome,
-        severity=severity,
-        value=found.value,
-        unit=measure.unit,
-        limit=_limit(rule, severity),
-        interval=found.interval,
-        n=found.n,
-        reason=reason,
-        message=found.message,
-        evidence=found.evidence,
-        remedies=rule.remedies if severity else [],
-    )
+    return rule_result(measure, rule, None, found, outcome, severity, _limit(rule, severity), reason)
 
 
 def _outcome(
@@ -65,7 +49,7 @@ def _outcome(
 ) -> tuple[Outcome, Severity | None, str | None]:
     """Return outcome, the limit that was broken, and why it is neither passed nor failed."""
     if isinstance(measured, Exception):
-        return "error", None, f"{type(measured).__name__}: {measured}"
+        return "error", None, crash_words(measured)
     if measured.value is None and measured.reason is None:
         return "skipped", None, f"nothing to compare: needs {measure.needs}"
     if measured.reason is not None or measured.interval is None:

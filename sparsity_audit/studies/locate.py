@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sparsity_audit.checkpoints.folder import RUN_RECORD
 from sparsity_audit.errors import CheckpointError, UsageError
 from sparsity_audit.schema.record import TrainingRecord
-from sparsity_audit.training.run_folder import RECORD, RunFolder
+from sparsity_audit.training.run_folder import RunFolder
 
 AUDIT = "audit.json"
 """In a run folder: the report of its model on its own training corpus."""
@@ -47,7 +48,7 @@ def find_runs(root: Path, note: Callable[[str], None] | None = None) -> dict[str
         note: is told one line on each record that cannot be read; that folder counts as no run.
     """
     found: dict[str, FoundRun] = {}
-    for path in sorted(root.glob(f"*/{RECORD}")):
+    for path in sorted(root.glob(f"*/{RUN_RECORD}")):
         try:
             record = RunFolder(path.parent).read_record()
         except CheckpointError as failure:

@@ -11,7 +11,7 @@ from sparsity_audit.schema.rule import Rule
 from sparsity_audit.schema.spec import TrainingSettings
 from sparsity_audit.schema.study import PrintedValues
 from sparsity_audit.schema.study_report import RunFacts, StudyRowFacts
-from sparsity_audit.specs.describe import settings_line
+from sparsity_audit.specs.describe import regularizer_text, settings_line
 from sparsity_audit.specs.slug import short_number
 from sparsity_audit.studies.claims import hold_claims
 from sparsity_audit.studies.gather import Gathered
@@ -84,9 +84,7 @@ def _elsewhere_line(training: TrainingSettings | None) -> str:
     if training is not None and training.optimizer is not None:
         parts.append(f"{training.optimizer.name} {short_number(training.optimizer.lr)}")
     if training is not None and training.regularizer is not None:
-        regularizer = training.regularizer
-        none = regularizer.kind == "none"
-        parts.append("no regularizer" if none else f"{regularizer.kind} {short_number(regularizer.strength)}")
+        parts.append(regularizer_text(training.regularizer))
     if training is not None and training.batch_size is not None:
         parts.append(f"batch {training.batch_size}")
     return ", ".join(parts) or "nothing known of its training"

@@ -9,11 +9,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from sparsity_audit.checkpoints.folder import RUN_RECORD
 from sparsity_audit.errors import CheckpointError, UsageError
 from sparsity_audit.files import write_whole
 from sparsity_audit.schema.record import TrainingRecord
+from sparsity_audit.schema.validating import first_problem
 
-RECORD = "record.json"
 LOCK = ".lock"
 
 
@@ -23,7 +24,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.model = path / "model.safetensors"
-        self.record = path / RECORD
+        self.record = path / RUN_RECORD
         self.history = path / "history.safetensors"
         self.checkpoint = path / "checkpoint.safetensors"
         self.snapshots = path / "snapshots"
@@ -51,7 +52,7 @@ class RunFolder:
             strange = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith("."))
             # An empty folder for snapshots is what a process left that was killed before its first record.
             if strange and not (strange == [self.snapshots.name] and not any(self.snapshots.iterdir())):
-                raise UsageError(f"{self.path}: holds {strange[0]} and no {RECORD}: not a run; name another folder")
+                raise UsageError(f"{self.path}: holds {strange[0]} and no {RUN_RECORD}: not a run; name another folder")
 
     def discard(self) -> None:
         """Remove the folders that ``create`` made where nothing came to lie in them."""
@@ -99,10 +100,8 @@ class RunFolder:
         except OSError as failure:
             raise CheckpointError(f"{self.record}: cannot be read ({failure.strerror})") from None
         except ValidationError as failure:
-            first = failure.errors()[0]
-            place = ".".join(str(part) for part in first["loc"]) or "text"
             raise CheckpointError(
-                f"{self.record}: not a record of a run ({place}: {first['msg']}); name another folder"
+                f"{self.record}: not a record of a run ({first_problem(failure)}); name another folder"
             ) from None
 
     def write_record(self, record: TrainingRecord) -> None:

@@ -171,12 +171,10 @@ class _Run:
 
     def _network(self, corpus: Corpus) -> tuple[nn.Module, list[TrackedLayer]]:
         torch.manual_seed(self.spec.seed)
-        crop = self.spec.data.crop
-        shape = (corpus.shape[0], crop or corpus.shape[1], crop or corpus.shape[2])
         try:
             model = build_network(self.spec.network, corpus.shape[0], len(corpus.class_names))
             initialise(model, self.spec.init)
-            graph = build_graph(model, shape)
+            graph = build_graph(model, self._input_shape(corpus))
         except (UsageError, GraphError) as failure:
             raise ConfigError(f"{self.named.origin}: network: {failure}") from None
         model = model.to(self.options.device).to(memory_format=torch.channels_last)
@@ -254,16 +252,20 @@ class _Run:
         )
 
     def _metadata(self, corpus: Corpus) -> ModelMetadata:
-        channels, height, width = corpus.shape
-        crop = self.spec.data.crop
         return ModelMetadata(
             network=self.spec.network,
-            input_shape=(channels, crop or height, crop or width),
+            input_shape=self._input_shape(corpus),
             classes=list(corpus.class_names),
             normalisation=corpus.normalisation,
             pixel_scale=corpus.pixel_scale,
             spec=self.spec,
         )
+
+    def _input_shape(self, corpus: Corpus) -> tuple[int, int, int]:
+        """Return channels, height and width of what the network is shown."""
+        channels, height, width = corpus.shape
+        crop = self.spec.data.crop
+        return channels, crop or height, crop or width
 
     def _session(self, start: int, end: int) -> SessionRecord:
         return session_record(self.options.device, self.clock, start, end)
