@@ -16,8 +16,8 @@ from torch.fx import GraphModule, Node
 from torch.utils._pytree import tree_leaves
 
 from sparsity_audit.errors import GraphError
+from sparsity_audit.graph.label_run import example_shape
 from sparsity_audit.graph.ops import PER_IMAGE, REDUCTIONS, op_name, pools_channels
-from sparsity_audit.graph.provenance import example_shape
 
 EXAMPLE_BATCH = 2
 """Export specialises on a batch of 1, so the example has two images."""

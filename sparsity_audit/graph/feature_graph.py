@@ -12,8 +12,9 @@ from torch.fx import Node
 
 from sparsity_audit.graph.capture import Captured, capture
 from sparsity_audit.graph.chain import follow, nonlinearity_name
+from sparsity_audit.graph.label_run import example_shape
 from sparsity_audit.graph.ops import NORMS, is_convolution, is_transposed, op_name
-from sparsity_audit.graph.provenance import Producers, Provenance, example_shape
+from sparsity_audit.graph.provenance import Producers, Provenance
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def build_graph(model: nn.Module, input_shape: tuple[int, int, int], *, static_b
     for call in calls:
         first[call] = total
         total += example_shape(call.meta["val"])[1]
-    provenance = Provenance(captured.program, first).trace()
+    provenance = Provenance(captured.program, first)
     claimed: set[Node] = set()
     keys: dict[str, int] = {}
     layers = []

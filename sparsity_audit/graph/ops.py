@@ -107,6 +107,8 @@ MOVEMENTS = frozenset(
 INDEXING = frozenset({"aten.index.Tensor", "aten.index_select.default"})
 """Movements by an index tensor, which must be known."""
 
+LINEAR = frozenset(f"aten.{name}" for name in "linear.default addmm.default mm.default matmul.default".split())
+
 SIGMOIDS = frozenset({"aten.sigmoid.default", "aten.hardsigmoid.default"})
 
 PER_IMAGE = (
