@@ -40,8 +40,7 @@ class Observed:
             [2, batch, filters], layers side by side in order of their calls.
         """
         count = len(images)
-        if self.batch is not None and count < self.batch:
-            images = torch.cat([images, images[:1].expand(self.batch - count, *images.shape[1:])])
+        images = whole_batch(images, self.batch)
         if images.dim() == 4:
             images = images.contiguous(memory_format=self.layout)
         output, extrema = self.module(images)
@@ -49,6 +48,13 @@ class Observed:
         logits = _first_tensor(output)
         joined = torch.cat(of_images, dim=2) if of_images else torch.empty(2, count, 0)
         return (None if logits is None else logits[:count]), joined
+
+
+def whole_batch(images: Tensor, batch: int | None) -> Tensor:
+    """Return images [batch, …], filled up by copies of the first, for a program that fixes its batch size."""
+    if batch is None or len(images) >= batch:
+        return images
+    return torch.cat([images, images[:1].expand(batch - len(images), *images.shape[1:])])
 
 
 def observe(graph: FeatureGraph, device: str = "cpu", layers: Sequence[FeatureLayer] | None = None) -> Observed:

@@ -27,11 +27,12 @@ Handler = Callable[[Node, Sequence[Any], dict[str, Any]], Any]
 class LabelRun(Interpreter, ABC):
     """Gives every node of a program its labels.
 
-    ``padding`` is the label of channels that padding adds and of parameters, ``unknown`` that of the image and of
-    whatever comes out of an operation that is not understood.
+    ``padding`` is the label of channels that padding adds, ``parameter`` that of parameters, and ``unknown`` that of
+    the image and of whatever comes out of an operation that is not understood.
     """
 
     padding = 0
+    parameter = 0
     unknown = 1
 
     def __init__(self, program: GraphModule) -> None:
@@ -59,9 +60,9 @@ class LabelRun(Interpreter, ABC):
         return args[0]
 
     def run_node(self, n: Node) -> Any:
-        """Give a node its labels; parameters have those of padding."""
+        """Give a node its labels."""
         if n.op == "get_attr":
-            return torch.tensor(self.padding).expand(example_shape(n.meta["val"]))
+            return torch.tensor(self.parameter).expand(example_shape(n.meta["val"]))
         if n.op != "call_function":
             return super().run_node(n)
         args, kwargs = self.fetch_args_kwargs_from_env(n)

@@ -10,6 +10,33 @@ BLOCKS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9, "resnet110
 STAGE_FILTERS = (16, 32, 64)
 
 
+class OptionA(nn.Module):
+    """The shortcut without parameters: every second pixel, zero channels added on both sides.
+
+    A slim network's has buffers: ``source`` [filters], the channel that each of its filters' channels is taken from
+    (the number of channels there are stands for none), and perhaps ``fill`` [filters], what is added to each.
+    """
+
+    source: Tensor
+    fill: Tensor
+
+    def __init__(self, channels: int, filters: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.before = (filters - channels) // 2
+        self.after = filters - channels - self.before
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [N, filters, H/stride, W/stride] of [N, channels, H, W]."""
+        if self.stride > 1:
+            x = x[:, :, :: self.stride, :: self.stride]
+        if "source" not in self._buffers:
+            widens = self.before or self.after
+            return F.pad(x, (0, 0, 0, 0, self.before, self.after)) if widens else x
+        picked = F.pad(x, (0, 0, 0, 0, 0, 1)).index_select(1, self.source)
+        return picked + self.fill.view(1, -1, 1, 1) if "fill" in self._buffers else picked
+
+
 class BasicBlock(nn.Module):
     """Two 3×3 convolutions and a shortcut: [N, in, H, W] → [N, out, H/stride, W/stride]."""
 
@@ -19,15 +46,7 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(filters)
         self.conv2 = nn.Conv2d(filters, filters, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(filters)
-        self.stride = stride
-        self.widen = filters - channels
-
-    def shortcut(self, x: Tensor) -> Tensor:
-        """Return option A, which has no parameters: every second pixel, zero channels added on both sides."""
-        if self.stride == 1 and self.widen == 0:
-            return x
-        before = self.widen // 2
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.widen - before))
+        self.shortcut = OptionA(channels, filters, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the activations of the block."""

@@ -29,6 +29,7 @@ from sparsity_audit.models.registry import (
 )
 from sparsity_audit.models.shapes import differences, is_counter, summary
 from sparsity_audit.models.skeleton import build_skeleton, fill, module_shapes
+from sparsity_audit.models.slim import resize
 from sparsity_audit.models.timm_index import load_timm_index
 from sparsity_audit.models.timm_network import TIMM, build_timm
 from sparsity_audit.schema.spec import ModelMetadata, Normalisation
@@ -95,6 +96,8 @@ def load_model(checkpoint: Checkpoint, arch: str | None = None, trust_code: bool
         choice = _stated(checkpoint, metadata)
     else:
         choice = _configured(checkpoint, config) or _detected(checkpoint)
+    if metadata is not None and metadata.slim is not None:
+        resize(choice.module, shapes_of(checkpoint.tensors), metadata.slim.groups)
     architecture = choice.architecture
     architecture = replace(
         architecture,
@@ -149,6 +152,12 @@ def _named(checkpoint: Checkpoint, arch: str, trust_code: bool) -> Choice:
 def _stated(checkpoint: Checkpoint, metadata: ModelMetadata) -> Choice:
     channels, classes = metadata.input_shape[0], len(metadata.classes)
     name = metadata.network.name
+    if name.startswith("python:"):
+        raise ArchitectureError(
+            f"{checkpoint.path}: its network comes from a factory, which files do not run: --arch {name} --trust-code"
+        )
+    if name.startswith(TIMM):
+        return _timm(checkpoint, name.removeprefix(TIMM), "metadata", classes=classes)
     try:
         module = build_skeleton(lambda: build_network(metadata.network, channels, classes))
     except UsageError as error:
@@ -186,10 +195,13 @@ def _zoo_architecture(match: ZooMatch, how: Literal["option", "detected"]) -> Ar
     return Architecture(f"zoo:{match.name}", how, match.classes, shape, normalisation)
 
 
-def _timm(checkpoint: Checkpoint, name: str, how: How, config: FolderConfig | None = None) -> Choice:
-    """Return a network of timm, with the class count of the configuration, else of the tensors."""
+def _timm(
+    checkpoint: Checkpoint, name: str, how: How, config: FolderConfig | None = None, classes: int | None = None
+) -> Choice:
+    """Return a network of timm, with the class count that is given, else the configuration's, else the tensors'."""
     entry, shapes = load_timm_index().get(name.partition(".")[0]), shapes_of(checkpoint.tensors)
-    classes = (config.classes if config else None) or (entry.classes(shapes) if entry else None) or DEFAULT_CLASSES
+    classes = classes or (config.classes if config else None) or (entry.classes(shapes) if entry else None)
+    classes = classes or DEFAULT_CLASSES
     try:
         module = build_timm(name, classes, config.arguments if config else None)
     except (UsageError, ArchitectureError) as error:

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from sparsity_audit.schema.base import Document, Finite
 from sparsity_audit.schema.optimizers import IMAGENET_ADAM_LR, SETTINGS, completed
+from sparsity_audit.schema.slim import SlimInfo
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -204,3 +205,5 @@ class ModelMetadata(Document):
     pixel_scale: Positive = 255.0
     """The pixel value that stands for 1.0: 255 for 8-bit images, 16 for the digits."""
     spec: ZooSpec | None = None
+    slim: SlimInfo | None = None
+    """Of a network that filters were removed from."""

@@ -1,0 +1,1 @@
+"""Slim networks: made, verified, timed, compared with others."""
