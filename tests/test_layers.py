@@ -32,6 +32,7 @@ ROOMS = [
     "engine",
     "training",
     "studies",
+    "slimming",
     "reporters",
     "plots",
     "selftest",

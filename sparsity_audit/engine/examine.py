@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from sparsity_audit.schema.rule import Rule, Severity
 
 if TYPE_CHECKING:
     from sparsity_audit.data.corpus import Corpus
+    from sparsity_audit.pruning.bounds import NormBounds
     from sparsity_audit.stats.ablation import Told
     from sparsity_audit.stats.collect import ErrorCount
     from sparsity_audit.stats.passes import CorpusPass, Measured
@@ -98,7 +99,19 @@ def _with_data(
     if test is not None and error is not None and any(rule.measure == ABLATING for rule in rules):
         ablation = _ablation(run, measured, error, findings, test, told)
     gradients = gradient_info(subject, known, config, rules, corpus, run.normalise, told)
-    return _report(subject, findings, corpus_info(corpus), normalisation, error, ablation, gradients)
+    bounds = _bounds(known, findings, normalisation, corpus)
+    return _report(subject, findings, corpus_info(corpus), normalisation, error, ablation, gradients, bounds)
+
+
+def _bounds(
+    known: WithGraph, findings: Findings, normalisation: NormalisationInfo, corpus: Corpus
+) -> dict[str, NormBounds]:
+    """Return what norms can put out for any image like the corpus's; nothing where no filter is dead."""
+    if not any(dead_filters(layer) or layer.constant for layer in findings.layers):
+        return {}
+    from sparsity_audit.pruning.bounds import norm_bounds, pixel_max
+
+    return norm_bounds(known.graph, normalisation, pixel_max(corpus))
 
 
 def _corpus_pass(known: WithGraph, config: AuditConfig, normalisation: NormalisationInfo, corpus: Corpus) -> CorpusPass:
@@ -166,6 +179,7 @@ def _report(
     error: ErrorInfo | None,
     ablation: AblationInfo | None = None,
     gradients: GradientInfo | None = None,
+    bounds: Mapping[str, NormBounds] | None = None,
 ) -> ModelReport:
     checkpoint = subject.checkpoint
     images = corpus.images if corpus is not None else None
@@ -185,7 +199,7 @@ def _report(
         totals=findings.totals,
         nonfinite_tensors=[name for name, tensor in checkpoint.tensors.items() if tensor.nonfinite()],
         results=[],
-        plan=recommend(findings.layers, _ledger(subject), checkpoint.sha256, images),
+        plan=recommend(findings.layers, _ledger(subject), checkpoint.sha256, images, bounds),
         notes=findings.notes,
     )
 

@@ -2,39 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sparsity_audit.measures.layer_measures import dead_filters
 from sparsity_audit.measures.ledger import Ledger
+from sparsity_audit.pruning.classify import COUPLED, DeadFilter, activation_of, classify_layer, unheld
 from sparsity_audit.schema.plan import PlannedLayer, PruningClass, PruningPlan, Tolerances
 from sparsity_audit.schema.report import LayerReport, Lost
 from sparsity_audit.thresholds import ACTIVATION_THRESHOLD, CONSTANT_TOLERANCE, GAMMA_THRESHOLD
+
+if TYPE_CHECKING:
+    from sparsity_audit.pruning.bounds import NormBounds
 
 TOLERANCES = Tolerances(gamma=GAMMA_THRESHOLD, activation=ACTIVATION_THRESHOLD, constant=CONSTANT_TOLERANCE)
 NOTHING_LOST = Lost(filters=0, params=None, macs=None, held_back=None)
 
 
 def recommend(
-    layers: Sequence[LayerReport], ledger: Ledger | None, sha256: str, images: int | None
+    layers: Sequence[LayerReport],
+    ledger: Ledger | None,
+    sha256: str,
+    images: int | None,
+    bounds: Mapping[str, NormBounds] | None = None,
 ) -> PruningPlan | None:
-    """Return the plan to remove every filter that is dead by scale or by activation; None where none is.
+    """Return the plan to remove every filter that can go; None where none can.
 
     Args:
         layers: in order of their calls.
         ledger: of the same calls; without one, what is saved is unknown.
         images: images that the activation verdicts rest on.
+        bounds: by layer key, what norms can put out at all, where that is known.
     """
-    removed = _agreed([_removable(layer) for layer in layers], ledger)
+    kinds = [call.norm_kind for call in ledger.calls] if ledger is not None else [None] * len(layers)
+    found = _classified(layers, ledger, bounds or {})
+    removed = _agreed([_removable(layer, dead) for layer, dead in zip(layers, found, strict=True)], ledger)
     if not any(removed):
         return None
     saved = _saved(layers, removed, ledger)
-    kinds = [call.norm_kind for call in ledger.calls] if ledger is not None else [None] * len(layers)
     planned = [
-        _planned(layer, gone, lost, images, coupled=kind == "group_norm")
-        for layer, gone, lost, kind in zip(layers, removed, saved, kinds, strict=True)
-        if gone or dead_filters(layer) or lost.params
+        _planned(layer, dead, gone, lost, images, coupled=kind == COUPLED)
+        for layer, dead, gone, lost, kind in zip(layers, found, removed, saved, kinds, strict=True)
+        if gone or dead or lost.params
     ]
     params = None if ledger is None else sum(ledger.params)
     macs = None if ledger is None else sum(ledger.macs)
@@ -52,10 +62,21 @@ def recommend(
     )
 
 
-def _removable(layer: LayerReport) -> list[int]:
-    """Return a layer's dead filters, all but one where all are dead: a layer can't be empty."""
-    dead = dead_filters(layer) or []
-    return [i for i in dead if i != _kept_for_shape(layer, dead)]
+def _classified(
+    layers: Sequence[LayerReport], ledger: Ledger | None, bounds: Mapping[str, NormBounds]
+) -> list[list[DeadFilter]]:
+    if ledger is None:
+        return [classify_layer(layer) for layer in layers]
+    return [
+        classify_layer(layer, bounds.get(layer.key), activation=activation_of(call), norm_kind=call.norm_kind)
+        for layer, call in zip(layers, ledger.calls, strict=True)
+    ]
+
+
+def _removable(layer: LayerReport, dead: Sequence[DeadFilter]) -> list[int]:
+    """Return the filters that can go, all but one where all can: a layer can't be empty."""
+    kept = _kept_for_shape(layer, dead)
+    return [gone.index for gone in dead if gone.index != kept]
 
 
 def _agreed(removed: list[list[int]], ledger: Ledger | None) -> list[list[int]]:
@@ -69,11 +90,11 @@ def _agreed(removed: list[list[int]], ledger: Ledger | None) -> list[list[int]]:
     return [sorted(common[name]) for name in names]
 
 
-def _kept_for_shape(layer: LayerReport, dead: list[int]) -> int | None:
+def _kept_for_shape(layer: LayerReport, dead: Sequence[DeadFilter]) -> int | None:
     if not dead or len(dead) < layer.filters:
         return None
     gamma = layer.gamma or [0.0] * layer.filters
-    return max(dead, key=lambda i: abs(gamma[i] or 0.0))
+    return max((gone.index for gone in dead), key=lambda i: abs(gamma[i] or 0.0))
 
 
 def _saved(layers: Sequence[LayerReport], removed: list[list[int]], ledger: Ledger | None) -> list[Lost]:
@@ -87,60 +108,50 @@ def _saved(layers: Sequence[LayerReport], removed: list[list[int]], ledger: Ledg
     return ledger.lost(mask)
 
 
-def _planned(layer: LayerReport, removed: list[int], lost: Lost, images: int | None, *, coupled: bool) -> PlannedLayer:
+def _planned(
+    layer: LayerReport,
+    dead: Sequence[DeadFilter],
+    removed: list[int],
+    lost: Lost,
+    images: int | None,
+    *,
+    coupled: bool,
+) -> PlannedLayer:
     """Describe what goes from a layer; ``coupled``: its norm takes statistics over several filters together."""
+    going = [gone for gone in dead if gone.index in removed]
     classes: dict[PruningClass, list[int]] = {"lossless": [], "silent": [], "small": []}
-    constants: dict[int, float] = {}
-    for i in removed:
-        kind, value = _classify(layer, i)
-        classes["small" if coupled else kind].append(i)
-        if value:
-            constants[i] = value
+    for gone in going:
+        classes[gone.kind].append(gone.index)
+    evidence = _evidence(layer, classes, images)
+    if coupled and removed:
+        evidence.append("shifts the statistics of its group")
+    if stay := unheld(layer, dead):
+        evidence.append(
+            f"{len(stay)} more silent or constant, yet kept: no input of the nonlinearity is known to give that"
+        )
     return PlannedLayer(
         key=layer.key,
         filters=layer.filters,
         removed=removed,
         classes=classes,
-        constants=constants,
-        kept_for_shape=_kept_for_shape(layer, dead_filters(layer) or []),
+        constants={gone.index: gone.leaves for gone in going if gone.leaves},
+        kept_for_shape=_kept_for_shape(layer, dead),
         params_saved=lost.params,
         macs_saved=lost.macs,
         held_back=lost.held_back,
-        evidence=_evidence(classes, images) + ("; shifts the statistics of its group" if coupled and removed else ""),
+        evidence="; ".join(evidence) or "reads channels that go",
     )
 
 
-def _classify(layer: LayerReport, i: int) -> tuple[PruningClass, float | None]:
-    """Return a dead filter's class, and the constant that it leaves behind where that is known."""
-    settled = _settled_value(layer, i)
-    if layer.gamma is not None and layer.gamma[i] == 0.0 and settled is not None:
-        return "lossless", settled
-    if layer.activation is not None and i in layer.activation:
-        return "silent", None
-    if layer.constant is not None and i in layer.constant and layer.maximum is not None:
-        return "silent", layer.maximum[i]
-    return "small", settled
-
-
-def _settled_value(layer: LayerReport, i: int) -> float | None:
-    """Return what a filter puts out when γ is 0: its nonlinearity of β; None where that can't be told."""
-    if layer.beta is None or (beta := layer.beta[i]) is None or layer.macs is None:
-        return None
-    if layer.nonlinearity == "relu":
-        return max(beta, 0.0)
-    if layer.nonlinearity == "relu6":
-        return min(max(beta, 0.0), 6.0)
-    return beta if layer.nonlinearity is None else None
-
-
-def _evidence(classes: dict[PruningClass, list[int]], images: int | None) -> str:
+def _evidence(layer: LayerReport, classes: dict[PruningClass, list[int]], images: int | None) -> list[str]:
     """Say in words what each class rests on."""
     words = []
     if classes["lossless"]:
-        words.append("lossless: γ is exactly 0")
+        zeroed = all(layer.gamma is not None and layer.gamma[i] == 0.0 for i in classes["lossless"])
+        words.append(f"lossless: {'γ is exactly 0' if zeroed else '0 or constant whatever the image'}")
     if classes["silent"]:
         bound = 3 / max(images or 1, 1)
         words.append(f"silent or constant on {images or 0:,} images (fires on at most {bound:.2g} of images, 95 %)")
     if classes["small"]:
         words.append(f"small: |γ| < {GAMMA_THRESHOLD:g}")
-    return "; ".join(words) or "reads channels that go"
+    return words
