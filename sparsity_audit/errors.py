@@ -18,7 +18,7 @@ class ExitCode(IntEnum):
     PASSED = 0
     """No rule failed at or above ``--fail-on``."""
     FAILED = 1
-    """A rule failed at or above ``--fail-on``."""
+    """A rule failed at or above ``--fail-on``, or a limit cannot be kept."""
     INTERRUPTED = 2
     """Ctrl-C."""
     INTERNAL = 3
@@ -65,6 +65,12 @@ class GraphError(SparsityAuditError):
 
 class TrainingError(SparsityAuditError):
     """A spec that cannot be trained: its loss is not finite any more."""
+
+
+class LimitError(SparsityAuditError):
+    """A limit that the user set and that cannot be kept: a failed check, like a failed rule."""
+
+    exit_code = ExitCode.FAILED
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -38,14 +38,21 @@ def channel_classes(module: nn.Module, graph: FeatureGraph) -> ChannelClasses:
     return ChannelClasses(graph, modules, indexed)
 
 
-def slim_module(module: nn.Module, graph: FeatureGraph, holds: Holds, options: CutOptions | None = None) -> Slim:
+def slim_module(
+    module: nn.Module,
+    graph: FeatureGraph,
+    holds: Holds,
+    options: CutOptions | None = None,
+    classes: ChannelClasses | None = None,
+) -> Slim:
     """Return a slim copy of a network with some filters held at constants; the network stays as it is.
 
     Args:
         graph: the feature graph of ``module``.
         holds: what is to go; what can't stays as it was, and ``cut.held_back`` says why.
+        classes: of this graph, where they are known already.
     """
-    classes = channel_classes(module, graph)
+    classes = channel_classes(module, graph) if classes is None else classes
     cut = plan_cut(graph, classes, holds, options or CutOptions())
     operated = operate(module, graph, classes, cut)
     return Slim(copy.deepcopy(operated.module).float(), operated.module, cut, operated.groups)

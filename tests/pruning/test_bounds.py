@@ -16,6 +16,7 @@ from sparsity_audit.data.corpus import Corpus
 from sparsity_audit.graph.feature_graph import FeatureGraph, build_graph
 from sparsity_audit.models.load import load_model
 from sparsity_audit.pruning.bounds import NormBounds, norm_bounds, pixel_max
+from sparsity_audit.pruning.intervals import exactly, scaled
 from sparsity_audit.schema.report import NormalisationInfo
 
 SLACK = 1e-4
@@ -137,6 +138,59 @@ def test_the_first_layer_is_exact() -> None:
             assert float(ends[0]) == pytest.approx(bounds.least[i], rel=SLACK)
             assert float(ends[1]) == pytest.approx(bounds.most[i], rel=SLACK)
             assert bounds.least[i] < float(ends[0]) < float(ends[1]) < bounds.most[i]
+
+
+class Borders(nn.Module):
+    """A padded convolution, a padded average, and grouped transposed convolutions that leave taps out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.padded, self.norm1 = nn.Conv2d(1, 1, 3, padding=1, bias=False), nn.BatchNorm2d(1, eps=0.0)
+        self.averaged, self.norm2 = nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1, eps=0.0)
+        self.spread, self.norm3 = (
+            nn.ConvTranspose2d(2, 4, 3, stride=2, groups=2, bias=False),
+            nn.BatchNorm2d(4, eps=0.0),
+        )
+        for conv in (self.padded, self.averaged, self.spread):
+            conv.weight.data.fill_(1.0)
+        self.spread.weight.data[1, 0], self.spread.weight.data[1, 1] = 10.0, -10.0
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        averaged = F.avg_pool2d(x, 3, stride=1, padding=1)
+        both = torch.cat([x, x], 1)
+        return [self.norm1(self.padded(x)), self.norm2(self.averaged(averaged)), self.norm3(self.spread(both))]
+
+
+def test_borders_of_what_never_is_0() -> None:
+    """With x from 1 to 2, a corner sees 4 of 9 places, and a gap of a stride one tap alone."""
+    net = Borders().eval()
+    info = NormalisationInfo(mean=[-1.0], std=[1.0], pixel_scale=255.0, source="option")
+    found = norm_bounds(build_graph(net, (1, 6, 6)), info, 255.0)
+    with torch.no_grad():
+        ends = [net(normed(torch.full((1, 1, 6, 6), pixel), info)) for pixel in (0.0, 255.0)]
+    for place, key in enumerate(["padded", "averaged", "spread"]):
+        low = torch.minimum(ends[0][place], ends[1][place]).amin((0, 2, 3)).numpy()
+        high = torch.maximum(ends[0][place], ends[1][place]).amax((0, 2, 3)).numpy()
+        assert (found[key].low < low).all(), key
+        assert (found[key].high > high).all(), key
+    assert found["padded"].high == pytest.approx([18.0], rel=SLACK)
+    assert found["averaged"].high == pytest.approx([2.0], rel=SLACK)
+    assert found["spread"].high == pytest.approx([18.0, 18.0, 180.0, 0.0], rel=SLACK, abs=1e-2)
+    assert found["spread"].low == pytest.approx([0.0, 0.0, 0.0, -180.0], rel=SLACK, abs=1e-2)
+
+
+def test_roundings_of_float32_are_allowed_for() -> None:
+    """A mean of 1e4 leaves float32 with an error of 1e-3 in x - mean, an error that float64 does not make."""
+    net = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1, eps=0.0)).eval()
+    net[0].weight.data.fill_(1.0)
+    net[1].running_mean.fill_(1e4)  # type: ignore[union-attr, operator]
+    bounds = norm_bounds(build_graph(net, (1, 2, 2)), PLAIN, 1.0)["0"]
+    assert bounds.least[0] <= -1e4 - 1e4 * 2.0**-24
+    assert bounds.most[0] >= 1 - 1e4 + 1e4 * 2.0**-24
+    assert bounds.reach == pytest.approx([1e4], rel=1e-5)
+    ends = scaled(exactly(0.0), torch.tensor([2.0]), torch.tensor([1e4]))  # 0 · 2 + 1e4
+    assert float(ends.low) <= 1e4 * (1 - 2.0**-24)
+    assert float(ends.high) >= 1e4 * (1 + 2.0**-24)
 
 
 ACTIVATIONS: list[nn.Module] = [
@@ -313,16 +367,18 @@ def test_what_is_not_understood_is_not_bounded_until_something_bounds_it_again()
             self.a, self.norm_a = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
             self.b, self.norm_b = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
             self.c, self.norm_c = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
-            self.b.weight.data[2] = 0.0
+            self.b.weight.data[2, :3] = 0.0  # the third filter reads the last channel alone, which is dead
 
         def forward(self, x: Tensor) -> Tensor:
-            x = torch.cumsum(F.relu(self.norm_a(self.a(x))), 2)
+            x = F.relu(self.norm_a(self.a(x)))
+            x = x * torch.cumsum(x, 2)
             return self.norm_c(self.c(torch.sigmoid(self.norm_b(self.b(x)))))
 
     net = settle(Net())
+    net.norm_a.weight.data[3], net.norm_a.bias.data[3] = 0.0, -1.0
     found = norm_bounds(build_graph(net, (3, 6, 6)), NAMED, 255.0)
     assert np.isfinite(found["a"].reach).all()
-    assert np.isinf(found["b"].reach).tolist() == [True, True, False, True]  # the third filter reads nothing
+    assert np.isinf(found["b"].reach).tolist() == [True, True, False, True]
     assert np.isinf(found["b"].low[[0, 1, 3]]).all()
     weight = net.c.weight[:, :, 0, 0].detach().double().numpy()  # of gates from 0 to 1, and one that is constant
     constant = 1 / (1 + np.exp(-float(found["b"].high[2])))

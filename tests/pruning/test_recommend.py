@@ -11,16 +11,18 @@ from sparsity_audit.engine.describe_graph import describe_graph
 from sparsity_audit.graph.feature_graph import build_graph
 from sparsity_audit.graph.instrument import observe
 from sparsity_audit.measures.ledger import Ledger
+from sparsity_audit.pruning.bounds import norm_bounds
 from sparsity_audit.pruning.recommend import recommend
 from sparsity_audit.schema.plan import PlannedLayer, PruningPlan
-from sparsity_audit.schema.report import LayerReport
+from sparsity_audit.schema.report import LayerReport, NormalisationInfo
 from sparsity_audit.stats.feature_stats import FeatureStats
 
 SHAPE = (3, 6, 6)
 IMAGES = 40
 
 
-def plan_of(net: nn.Module, *, data: bool = True) -> PruningPlan | None:
+def plan_of(net: nn.Module, *, data: bool = True, pixels: float | None = None) -> PruningPlan | None:
+    """Return the plan; with ``pixels``, for images from 0 to that many deviations, half of it being their mean."""
     net.eval()
     graph = build_graph(net, SHAPE)
     stats = None
@@ -30,7 +32,11 @@ def plan_of(net: nn.Module, *, data: bool = True) -> PruningPlan | None:
             high, low = observe(graph)(images())[1].numpy()
         stats.update(high, low)
     layers = describe_graph(graph, net.state_dict(), stats).layers
-    return recommend(layers, Ledger(graph.layers), "0" * 64, IMAGES if data else None)
+    bounds = None
+    if pixels is not None:
+        info = NormalisationInfo(mean=[pixels / 2] * 3, std=[1.0] * 3, pixel_scale=1.0, source="option")
+        bounds = norm_bounds(graph, info, pixels)
+    return recommend(layers, Ledger(graph.layers), "0" * 64, IMAGES if data else None, bounds)
 
 
 def images() -> Tensor:
@@ -71,6 +77,28 @@ def test_every_class_of_filter() -> None:
     assert layer.kept_for_shape is None
     assert plan is not None
     assert (plan.criterion, plan.images) == ("union", IMAGES)
+
+
+def test_bounds_make_lossless_what_no_image_can_wake() -> None:
+    """|γ x̂| ≤ 90 for every image, so that β = -90 is never reached; with enough contrast it may be."""
+    near = layers_of(plan_of(Chain(GAMMA, BETA), pixels=8.0))["one"]
+    assert near.classes == {"lossless": [0, 1, 2, 3], "silent": [], "small": [5]}
+    assert near.evidence.startswith("lossless: 0 or constant whatever the image")
+    assert near.constants == {1: 0.5, 5: 0.5}
+    far = layers_of(plan_of(Chain(GAMMA, BETA), pixels=8e4))["one"]
+    assert far.classes == {"lossless": [0, 1], "silent": [2, 3], "small": [5]}
+    assert far.evidence.startswith("lossless: γ is exactly 0; silent")
+
+
+def test_a_constant_that_no_input_is_known_to_give_stays_and_is_told() -> None:
+    """Softplus of a β of 0.5, held by a kernel of zeros at another value, which bounds tell and nothing else."""
+    net = Chain([1.0, 0.0, 1.0], [0.5, 0.5, 0.1], nn.Softplus)
+    net.one.weight.data[0] = 0.0
+    net.bn1.running_mean[0] = 1.0  # type: ignore[index]
+    layer = layers_of(plan_of(net))["one"]
+    assert layer.removed == [1]
+    assert "1 more silent or constant, yet kept" in layer.evidence
+    assert layers_of(plan_of(net, pixels=8.0))["one"].removed == [0, 1]
 
 
 def test_removing_by_the_plan_changes_only_what_the_small_ones_may() -> None:
