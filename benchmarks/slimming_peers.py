@@ -7,8 +7,8 @@ b) γ = 0, β = 0.3; c) |γ| = 5e-4 and β as it was. Each library is told, or f
 Only norms that follow a convolution are planted in, unless ``--loose``. Libraries that are not installed are skipped;
 what each is made to do stands in ``slimming_libraries.py``. All but the latency depends on the options alone.
 
-- *removed*: filters of convolutions; in brackets how many of them have a γ of 1e-3 or more (unknown where norms are
-  folded). A depthwise filter whose only input is constant is among them, and may go.
+- *removed*: filters of convolutions / planted; in brackets how many of the removed have a γ of 1e-3 or more (unknown
+  where norms are folded). A depthwise filter whose only input is constant is among them, and may go.
 - *Δ held*: the library given the network with γ of what was planted at 0 and β kept, max |Δ logit| against that: what
   the surgery itself adds. The logits have a standard deviation of 1. *other size*: the same on images 32 pixels larger.
 - *Δ*: the library given the network as it is, against that.
@@ -53,7 +53,7 @@ HEADERS = (
 
 @dataclass(frozen=True)
 class Size:
-    """What a network is made of; ``live`` filters have a norm's γ of 1e-3 or more, None where norms are folded."""
+    """What a network is made of; ``live`` filters have a norm's γ of 1e-3 or more, None where norms were folded."""
 
     filters: int
     live: int | None
@@ -61,15 +61,16 @@ class Size:
     macs: int
 
     @classmethod
-    def of(cls, module: nn.Module, side: int, norms: int | None = None) -> Size:
-        """Count; a network with fewer norms than ``norms`` has folded some."""
-        gammas = [part.weight for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
-        live = sum(int((gamma.abs() >= GAMMA_THRESHOLD).sum()) for gamma in gammas)
+    def of(cls, module: nn.Module, faulty: FaultyNetwork) -> Size:
+        """Count in ``faulty.module``, or in what was made from it."""
+        paths = [layer.norm for layer in faulty.graph.layers if layer.norm is not None]
+        norms = [part for part in map(module.get_submodule, paths) if isinstance(part, nn.BatchNorm2d)]
+        live = sum(int((norm.weight.abs() >= GAMMA_THRESHOLD).sum()) for norm in norms)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            module(noise_images(1, side, 0))
+            module(noise_images(1, faulty.side, 0))
         return cls(
             filters=sum(part.weight.shape[0] for part in module.modules() if isinstance(part, nn.Conv2d)),
-            live=live if norms in (None, len(gammas)) else None,
+            live=live if len(norms) == len(paths) else None,
             params=sum(parameter.numel() for parameter in module.parameters()),
             macs=counter.get_total_flops() // 2,
         )
@@ -104,7 +105,7 @@ class Reference:
         return cls(
             faulty=faulty,
             held=held,
-            size=Size.of(faulty.module, faulty.side),
+            size=Size.of(faulty.module, faulty),
             images=images,
             larger=larger,
             logits=logits,
@@ -165,7 +166,7 @@ def compare(reference: Reference, library: Library, batch: int, rounds: int) -> 
     with torch.no_grad():
         logits, held_logits = slimmed.module(reference.images), held.module(reference.images)
     deltas = [difference(held_logits, reference.held_logits), difference(logits, reference.logits)]
-    sizes = size_cells(reference.size, Size.of(slimmed.module, faulty.side, norms_in(faulty.module)))
+    sizes = size_cells(reference.size, Size.of(slimmed.module, faulty), faulty.filters)
     shape = faulty.graph.captured.input_shape
     ratio = measure_latency(faulty.module, slimmed.module, shape, (batch,), rounds=rounds)[0].ratio
     return [
@@ -178,15 +179,10 @@ def compare(reference: Reference, library: Library, batch: int, rounds: int) -> 
     ]
 
 
-def norms_in(module: nn.Module) -> int:
-    """Return the number of batch norms."""
-    return sum(isinstance(part, nn.BatchNorm2d) for part in module.modules())
-
-
-def size_cells(before: Size, after: Size) -> list[str]:
+def size_cells(before: Size, after: Size, planted: int) -> list[str]:
     """Return filters removed, and what is left of parameters and MACs."""
     live = None if before.live is None or after.live is None else before.live - after.live
-    removed = f"{before.filters - after.filters:,} ({'?' if live is None else f'{live:,}'})"
+    removed = f"{before.filters - after.filters:,} / {planted:,} ({'?' if live is None else f'{live:,}'})"
     return [removed, f"{after.params / before.params:.1%}", f"{after.macs / before.macs:.1%}"]
 
 

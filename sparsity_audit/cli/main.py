@@ -9,7 +9,20 @@ from typing import Annotated
 
 import typer
 
-from sparsity_audit.cli import compare, inspect, rules, run, schema, selftest, simulate, study, train, zoo
+from sparsity_audit.cli import (
+    apply_plan,
+    compare,
+    inspect,
+    prune,
+    rules,
+    run,
+    schema,
+    selftest,
+    simulate,
+    study,
+    train,
+    zoo,
+)
 from sparsity_audit.cli.outputs import silence
 from sparsity_audit.errors import ExitCode, SparsityAuditError
 from sparsity_audit.version import __version__
@@ -24,6 +37,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run", short_help="Audit models: what is dead, what it costs, what can go.")(run.run)
+app.command("prune", short_help="Remove dead filters, exactly, and write a slim model.")(prune.prune)
+app.command("apply-plan", short_help="Remove what a plan of prune says.")(apply_plan.apply_plan)
 app.command("train", short_help="Train a spec of the zoo and leave a run folder.")(train.train)
 app.command("compare", short_help="Compare runs: study rules, the paper's claims, tables, pictures.")(compare.compare)
 app.command("simulate", short_help="Show how fast regularisers take idle scalars to 0.")(simulate.simulate)

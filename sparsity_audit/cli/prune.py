@@ -1,56 +1,30 @@
-"""``sparsity-audit prune``: remove dead filters, and prove that nothing else changed."""
+"""``sparsity-audit prune``: dead filters go, and what is left is compared with what was there."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-_MODEL = "A weight file, folder or run: .safetensors, .pt, .ckpt, ..."
 _DATA = (
-    "Corpus, as for run. Without it an architecture must be known, and only filters with γ = 0 (lossless) or a small "
-    "|γ| (small) are found: silent needs images."
+    "Corpus, as for run. Without it the architecture must be known, and only γ = 0 (lossless) and small |γ| are "
+    "found: silent needs images."
 )
-_LIMIT = "Points that the test error may rise by, 0-1: of the class the least harmful filters go. Needs --data."
-_PLAN_OUT = "Write what goes, for apply-plan."
-
-
-class Class(StrEnum):
-    """How sure it is that a filter does nothing."""
-
-    LOSSLESS = "lossless"
-    SILENT = "silent"
-    SMALL = "small"
-
-
-class Scatter(StrEnum):
-    """When a filter leaves its convolution though its channel has to stay."""
-
-    MEASURED = "measured"
-    ALWAYS = "always"
-    NEVER = "never"
-
-
-class Objective(StrEnum):
-    """What is to be saved."""
-
-    PARAMS = "params"
-    MACS = "macs"
-    LATENCY = "latency"
-
+_ARCH = "zoo:NAME, torchvision:NAME, timm:NAME or python:PKG.MODULE:FACTORY; detected by default."
+_CLASS = "Riskiest class that goes; the safer ones are in it."
+_LIMIT = "What the test error may rise by, 0-1; the least harmful filters of the class go first."
+_SCATTER = "Dead filters whose channel others keep alive: go where that measures faster, always, or never."
 
 # The options that prune and apply-plan share.
-Model = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL, show_default=False)]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A weight file, a folder of one, or a run.")]
 Data = Annotated[str | None, typer.Option(help=_DATA, metavar="NAME|PATH")]
 DataRoot = Annotated[
     str | None, typer.Option(help="Folder that holds data sets; SPARSITY_AUDIT_DATA by default.", metavar="DIR")
 ]
-Split = Annotated[str | None, typer.Option(help="Split that filters are judged on; default train.", metavar="SPLIT")]
-Arch = Annotated[
-    str | None,
-    typer.Option(help="zoo:NAME, torchvision:NAME, timm:NAME or python:PKG.MODULE:FACTORY; detected by default."),
+Split = Annotated[
+    str | None, typer.Option(help="Split that filters are judged on; default train.", metavar="train|test")
 ]
+Arch = Annotated[str | None, typer.Option(help=_ARCH, metavar="ARCH")]
 TrustCode = Annotated[bool, typer.Option("--trust-code", help="Allow python: factories to run code.")]
 Mean = Annotated[
     str | None, typer.Option(help="Means of the channels, 0-1; the model's or data's by default.", metavar="R,G,B")
@@ -62,29 +36,38 @@ Limit = Annotated[int | None, typer.Option(help="Images drawn from each split; a
 Seed = Annotated[int | None, typer.Option(help="Seed of that draw; default 0.", metavar="S")]
 BatchSize = Annotated[int | None, typer.Option(help="Images in a batch; default 100.", metavar="B")]
 Device = Annotated[str | None, typer.Option(help="cpu (default), cuda, cuda:1, ...", metavar="DEVICE")]
-Output = Annotated[str | None, typer.Option("-o", "--output", help="Slim model, .safetensors.", metavar="FILE")]
+Output = Annotated[str | None, typer.Option("-o", "--output", help="The slim model: .safetensors.", metavar="FILE")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Do and print everything, but write no model.")]
 Json = Annotated[str | None, typer.Option(help="Write the report as JSON.", metavar="FILE")]
 Markdown = Annotated[str | None, typer.Option(help="Write it as Markdown, for a pull request.", metavar="FILE")]
-NoLatency = Annotated[bool, typer.Option("--no-latency", help="Time nothing.")]
+NoLatency = Annotated[bool, typer.Option("--no-latency", help="Don't time the two networks.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print the summary only.")]
+
+Class = Annotated[Literal["lossless", "silent", "small"], typer.Option("--class", help=_CLASS)]
+Threshold = Annotated[float, typer.Option(help="|γ| below which a filter is small.", metavar="F")]
+RoundTo = Annotated[int, typer.Option(help="Layers keep multiples of K filters; 8 may be faster.", metavar="K", min=1)]
+MinWidth = Annotated[int, typer.Option(help="Layers keep at least N filters.", metavar="N", min=1)]
+MaxErrorIncrease = Annotated[float | None, typer.Option(help=_LIMIT, metavar="X")]
+Objective = Annotated[
+    Literal["params", "macs", "latency"] | None, typer.Option(help="What to save most of under that limit.")
+]
+Scatter = Annotated[Literal["measured", "always", "never"], typer.Option(help=_SCATTER)]
+Plan = Annotated[str | None, typer.Option(help="Write what goes, index by index, for apply-plan.", metavar="FILE")]
 
 
 def prune(
     model: Model,
     data: Data = None,
     output: Output = None,
-    pruning_class: Annotated[Class, typer.Option("--class", help="Riskiest class that goes.")] = Class.LOSSLESS,
-    threshold: Annotated[float, typer.Option(help="|γ| below which a filter is small.", metavar="F")] = 1e-3,
-    round_to: Annotated[int, typer.Option(help="Keep multiples of K filters: faster.", metavar="K", min=1)] = 1,
-    min_width: Annotated[int, typer.Option(help="Filters that each layer keeps.", metavar="N", min=1)] = 1,
-    max_error_increase: Annotated[float | None, typer.Option(help=_LIMIT, metavar="X", min=0, max=1)] = None,
-    objective: Annotated[Objective | None, typer.Option(help="What to save most of under that limit.")] = None,
-    scatter: Annotated[
-        Scatter, typer.Option(help="Filters in a stream that others keep alive: go where faster.")
-    ] = Scatter.MEASURED,
+    pruning_class: Class = "lossless",
+    threshold: Threshold = 1e-3,
+    round_to: RoundTo = 1,
+    min_width: MinWidth = 1,
+    max_error_increase: MaxErrorIncrease = None,
+    objective: Objective = None,
+    scatter: Scatter = "measured",
     dry_run: DryRun = False,
-    plan: Annotated[str | None, typer.Option(help=_PLAN_OUT, metavar="FILE")] = None,
+    plan: Plan = None,
     json: Json = None,
     markdown: Markdown = None,
     no_latency: NoLatency = False,
@@ -102,16 +85,46 @@ def prune(
     batch_size: BatchSize = None,
     device: Device = None,
 ) -> int:
-    """Remove the dead filters of a model, and prove that the slim one computes the same.
+    """Remove dead filters from a model, and verify that nothing else has changed; all three classes are told.
 
-    All three classes are tried and told, each with the safer ones in it; one of them is written, verified.
-
-    Exit codes: 0 done, also where nothing can go; 1 --max-error-increase cannot be kept; 2 interrupted; 3 internal
-    error; 4 usage, unreadable or refused input.
+    Exit codes: 0 done, also where nothing can go, 1 --max-error-increase cannot be kept, 2 interrupted,
+    3 internal error, 4 usage, or input that is unreadable or refused.
     """
-    from sparsity_audit.cli.prune_session import Files, Wanted, prune_model
+    from sparsity_audit.cli.prune_session import Call, Wanted, prune_model
 
     keys = overrides(data, data_root, split, arch, mean, std, resize, crop, limit, seed, batch_size, device)
-    files = Files(model, output, plan, json, markdown, dry_run)
-    wanted = Wanted(pruning_class, threshold, min_width, round_to, max_error_increase, scatter, not no_latency, objective)
-    return prune_model(files, keys, wanted, trust_code=trust_code, quiet=quiet)
+    call = Call(model, output, dry_run, plan, json, markdown, keys, trust_code=trust_code, quiet=quiet)
+    timed = not no_latency
+    wanted = Wanted(pruning_class, threshold, min_width, round_to, max_error_increase, scatter, timed, objective)
+    return prune_model(call, wanted)
+
+
+def overrides(
+    data: str | None,
+    data_root: str | None,
+    split: str | None,
+    arch: str | None,
+    mean: str | None,
+    std: str | None,
+    resize: int | None,
+    crop: int | None,
+    limit: int | None,
+    seed: int | None,
+    batch_size: int | None,
+    device: str | None,
+) -> dict[str, Any]:
+    """Return what the command line says of model and data, by configuration key."""
+    return {
+        "data": data,
+        "data_root": data_root,
+        "split": split,
+        "arch": arch,
+        "mean": None if mean is None else mean.split(","),
+        "std": None if std is None else std.split(","),
+        "resize": resize,
+        "crop": crop,
+        "limit": limit,
+        "seed": seed,
+        "batch_size": batch_size,
+        "device": device,
+    }

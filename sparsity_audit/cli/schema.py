@@ -13,6 +13,7 @@ class Format(StrEnum):
 
     REPORT = "report"
     PLAN = "plan"
+    PRUNE_REPORT = "prune-report"
     RULES = "rules"
     CONFIG = "config"
     SPEC = "spec"
@@ -29,11 +30,12 @@ def schema(name: Annotated[Format, typer.Argument(help="File format.")]) -> None
 
     from pydantic import BaseModel
 
-    from sparsity_audit.schema import claim, config, manifest, plan, record, report, rule, spec, study
+    from sparsity_audit.schema import claim, config, manifest, plan, prune_report, record, report, rule, spec, study
 
     documents: dict[Format, type[BaseModel]] = {
         Format.REPORT: report.AuditReport,
         Format.PLAN: plan.PruningPlan,
+        Format.PRUNE_REPORT: prune_report.PruneReport,
         Format.RULES: rule.RulePack,
         Format.CONFIG: config.AuditConfig,
         Format.SPEC: spec.ZooSpec,

@@ -57,7 +57,7 @@ def audit(
     if isinstance(model, str | Path):
         subject = session.prepare(str(model))
     else:
-        subject = _subject_in_memory(model, config, session.corpora.statistics)
+        subject = subject_in_memory(model, config, session.corpora.statistics)
         session.announce(subject)
     session.add(subject)
     return session.report()
@@ -70,7 +70,7 @@ def _configured(settings: Mapping[str, Any], data: str | None, packs: Sequence[s
     return validate(AuditConfig, {"data": data, "rules": packs, **settings}, "audit()")
 
 
-def _subject_in_memory(module: nn.Module, config: AuditConfig, corpus: Corpus | None) -> Subject:
+def subject_in_memory(module: nn.Module, config: AuditConfig, corpus: Corpus | None) -> Subject:
     """Return a module as the subject of an audit; a copy of it is what is run."""
     from sparsity_audit.models.load import loaded_module
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._ops import HigherOrderOperator
 from torch.fx import GraphModule, Interpreter, Node
 from torch.fx.node import map_arg
 
@@ -55,6 +56,10 @@ class LabelRun(Interpreter, ABC):
     def convolution(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Return the labels of a convolution's output."""
 
+    def linear(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Return the labels of a linear layer's output."""
+        return self.opaque_output(node, args, kwargs)
+
     def unary(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:  # noqa: ARG002
         """Return the labels of an elementwise operation's output."""
         return args[0]
@@ -62,6 +67,8 @@ class LabelRun(Interpreter, ABC):
     def run_node(self, n: Node) -> Any:
         """Give a node its labels."""
         if n.op == "get_attr":
+            if "val" not in n.meta:  # a part of the program, for a branch or a loop
+                return None
             return torch.tensor(self.parameter).expand(example_shape(n.meta["val"]))
         if n.op != "call_function":
             return super().run_node(n)
@@ -84,6 +91,8 @@ class LabelRun(Interpreter, ABC):
         name = ops.op_name(node)
         if node.target is operator.getitem:
             return lambda _node, args, _kwargs: args[0][args[1]]
+        if isinstance(node.target, HigherOrderOperator):  # a part of the program of its own: a branch, a loop
+            return self.opaque_output
         if not name or name.startswith("aten.sym_size"):  # arithmetic on sizes
             return self._as_it_is
         if name in ops.CONVOLUTIONS:
@@ -102,6 +111,7 @@ class LabelRun(Interpreter, ABC):
             "aten.cat.default": self.concatenation,
             "aten.constant_pad_nd.default": self.pad,
             "aten.pad.default": self.pad,
+            "aten.linear.default": self.linear,
         }.get(name, self.reduction if name in ops.REDUCTIONS else self.opaque_output)
 
     @staticmethod

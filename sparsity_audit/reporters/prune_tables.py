@@ -30,16 +30,16 @@ def is_unknown(report: PruneReport, result: ClassResult) -> bool:
 def _size_rows(report: PruneReport) -> list[list[str]]:
     rows = [
         _row(report, "filters", count(report.filters), lambda r: count(report.filters - r.removed)),
-        _row(report, "  dead", "", lambda r: count(r.dead)),
-        _row(report, "  removed", "", lambda r: count(r.removed)),
+        _row(report, "dead", "", lambda r: count(r.dead)),
+        _row(report, "removed", "", lambda r: count(r.removed)),
     ]
     if any(result.derived for result in report.classes):
-        rows.append(_row(report, "    of them for nothing reads them", "", lambda r: count(r.derived)))
+        rows.append(_row(report, "derived, of them", "", lambda r: count(r.derived)))
     if any(result.scattered for result in report.classes):
-        rows.append(_row(report, "    of them scattered", "", lambda r: count(r.scattered)))
+        rows.append(_row(report, "scattered, of them", "", lambda r: count(r.scattered)))
     rows += [
-        _row(report, "  kept though dead", "", lambda r: count(r.kept)),
-        _row(report, "  carriers", "", lambda r: count(r.carriers)),
+        _row(report, "kept though dead", "", lambda r: count(r.kept)),
+        _row(report, "carriers", "", lambda r: count(r.carriers)),
         _row(report, "params", human(report.params), lambda r: less(report.params, r.params)),
         _row(report, "MACs", human(report.macs), lambda r: less(report.macs, r.macs)),
     ]
@@ -65,8 +65,8 @@ def _test_rows(report: PruneReport) -> list[list[str]]:
     ]
     if any(result.floor is not None for result in report.classes):
         rows += [
-            _row(report, "  floor: changed predictions", "", lambda r: _changed(r.floor)),
-            _row(report, "  floor: test error", "", lambda r: error_text(before, r.floor)),
+            _row(report, "floor: changed predictions", "", lambda r: _changed(r.floor)),
+            _row(report, "floor: test error", "", lambda r: error_text(before, r.floor)),
         ]
     return rows
 
@@ -92,7 +92,7 @@ def _verification_rows(report: PruneReport) -> list[list[str]]:
         return []
     return [
         _row(report, "Δ output, fp32", "", lambda r: _of_worst(r, "delta_fp32")),
-        _row(report, "  noise floor of fp32", "", lambda r: _of_worst(r, "noise_floor")),
+        _row(report, "noise floor of fp32", "", lambda r: _of_worst(r, "noise_floor")),
     ]
 
 

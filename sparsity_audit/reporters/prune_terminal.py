@@ -72,14 +72,13 @@ def latency(report: PruneReport, *, width: int = 80) -> str:
 
 
 def end(report: PruneReport, said: Sequence[str], *, width: int = 80) -> str:
-    """Return what came of it, what was written or why nothing was, and what is one flag away.
+    """Return what was written or why nothing was, what more goes one flag away, and last what came of it.
 
     Args:
         said: about files, a line each.
     """
-    lines = [centred("summary", width), *_wrapped([f"{printable(report.path)}: {outcome_words(report)}"])]
-    lines += _wrapped(said)
-    return "\n".join([*lines, *_wrapped(next_words(report))])
+    lines = [centred("summary", width), *_wrapped(said), *_wrapped(next_words(report))]
+    return "\n".join([*lines, centred(f"{outcome_words(report)} in {report.duration_seconds:.1f}s", width)])
 
 
 def _wrapped(texts: Iterable[str]) -> list[str]:

@@ -46,12 +46,15 @@ def class_words(report: PruneReport) -> list[str]:
 def _meaning(report: PruneReport, kind: PruningClass) -> str:
     images = report.plan.images
     if kind == "lossless":
-        return "the network computes the same for every image"
+        return "the network computes the same for every image whose pixels are in range"
     if kind == "small":
         return f"|γ| < {report.plan.tolerances.gamma:g}, and active all the same: predictions may change"
-    if not images:
-        return "needs images to be judged by (--data)"
-    seen = f"{plural(images, 'image')} (fires on at most {3 / images:.2g} of images, 95 %)"
+    if images:
+        seen = f"{plural(images, 'image')} (fires on at most {3 / images:.2g} of images, 95 %)"
+    elif len(report.classes) > 1:
+        return "not known without images (--data)"
+    else:
+        seen = "the images that the plan was made with"
     return f"never active, or constant, on {seen}: evidence, not proof"
 
 

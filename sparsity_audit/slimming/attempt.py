@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from sparsity_audit.graph.feature_graph import FeatureGraph
 from sparsity_audit.pruning.holds import Holds, hold
 from sparsity_audit.pruning.structure import CutOptions
 from sparsity_audit.slimming.fates import Fates, fates
-from sparsity_audit.slimming.original import Original, graph_of, size_of
+from sparsity_audit.slimming.original import LayerSize, Original, layer_sizes, total
 from sparsity_audit.slimming.slim import Slim, slim_module
 from sparsity_audit.slimming.tested import Tested
 from sparsity_audit.slimming.verification import Verification
@@ -38,14 +37,14 @@ class Attempt:
         return fates(self.original.graph, self.original.classes, self.slim.cut)
 
     @cached_property
-    def graph(self) -> FeatureGraph:
-        """The slim network's feature graph."""
-        return graph_of(self.slim.module, self.original.graph.captured)
+    def sizes(self) -> list[LayerSize]:
+        """Of the slim network's layers."""
+        return layer_sizes(self.original.graph, self.slim.module)
 
-    @cached_property
+    @property
     def size(self) -> tuple[int, int]:
         """The slim network's convolution parameters, and MACs for one image."""
-        return size_of(self.graph)
+        return total(self.sizes)
 
     @cached_property
     def tested(self) -> Tested | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +15,7 @@ from sparsity_audit.engine.corpora import Corpora, Progress, normalisation_for
 from sparsity_audit.engine.examine import examine
 from sparsity_audit.engine.subject import Subject, WithGraph
 from sparsity_audit.errors import UsageError
-from sparsity_audit.graph.capture import Captured
-from sparsity_audit.graph.feature_graph import FeatureGraph, build_graph
-from sparsity_audit.measures.ledger import Ledger
+from sparsity_audit.graph.feature_graph import FeatureGraph
 from sparsity_audit.pruning.bounds import norm_bounds, pixel_max
 from sparsity_audit.pruning.channels import ChannelClasses
 from sparsity_audit.pruning.classify import DeadFilter, activation_of, classify_layer
@@ -68,9 +67,14 @@ class Original:
         return dict(nn.Module.named_modules(self.module))
 
     @cached_property
+    def sizes(self) -> list[LayerSize]:
+        """Of its layers."""
+        return layer_sizes(self.graph, self.module)
+
+    @property
     def size(self) -> tuple[int, int]:
         """Convolution parameters, and MACs for one image."""
-        return size_of(self.graph)
+        return total(self.sizes)
 
     @cached_property
     def resized(self) -> FeatureGraph | None:
@@ -155,16 +159,33 @@ def look_at(subject: Subject, config: AuditConfig, corpora: Corpora, progress: P
     return Original(subject, known, config, report, normalisation, corpus, corpora.split("test"), progress)
 
 
-def graph_of(module: nn.Module, like: Captured) -> FeatureGraph:
-    """Return the feature graph of a network for the same images as another's."""
-    options = {} if like.batch is None else {"static_batch": like.batch}
-    return build_graph(module, like.input_shape, **options)
+@dataclass(frozen=True)
+class LayerSize:
+    """Of one feature layer: convolution parameters, biases not counted, and MACs for one image."""
+
+    params: int
+    macs: int
 
 
-def size_of(graph: FeatureGraph) -> tuple[int, int]:
-    """Return convolution parameters and MACs for one image."""
-    ledger = Ledger(graph.layers)
-    return sum(ledger.params), sum(ledger.macs)
+def layer_sizes(graph: FeatureGraph, module: nn.Module) -> list[LayerSize]:
+    """Return the sizes of a network's layers, which may be narrower than those of the graph they stand in.
+
+    Args:
+        module: the graph's own network, or a slim one made of it: its planes are as large.
+    """
+    weights = dict(nn.Module.named_parameters(module))
+    sizes, seen = [], set()
+    for layer in graph.layers:
+        shape = layer.weight_shape if layer.weight is None else tuple(weights[layer.weight].shape)
+        first = layer.weight is None or layer.weight not in seen
+        seen.add(layer.weight)
+        sizes.append(LayerSize(math.prod(shape) * first, math.prod(shape) * layer.positions))
+    return sizes
+
+
+def total(sizes: Sequence[LayerSize]) -> tuple[int, int]:
+    """Return the parameters and MACs of all layers."""
+    return sum(size.params for size in sizes), sum(size.macs for size in sizes)
 
 
 def _assumed(subject: Subject, known: WithGraph) -> NormalisationInfo:

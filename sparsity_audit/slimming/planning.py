@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import get_args
 
 from sparsity_audit.errors import UsageError
-from sparsity_audit.measures.ledger import Ledger
 from sparsity_audit.pruning.classify import DeadFilter
 from sparsity_audit.pruning.holds import Holds
 from sparsity_audit.schema.plan import (
@@ -37,12 +36,12 @@ def plan_of(
         dead: all filters that could go, by layer key.
     """
     original = tried.original
-    before, after = Ledger(original.graph.layers), Ledger(tried.graph.layers)
-    sizes = zip(before.params, after.params, before.macs, after.macs, strict=True)
     layers = [
-        _planned(layer.key, layer.filters, dead[layer.key], tried, (p - q, m - n))
-        for layer, (p, q, m, n) in zip(original.graph.layers, sizes, strict=True)
-        if dead[layer.key] or tried.fates[layer.key].removed or p != q
+        _planned(
+            layer.key, layer.filters, dead[layer.key], tried, (before.params - after.params, before.macs - after.macs)
+        )
+        for layer, before, after in zip(original.graph.layers, original.sizes, tried.sizes, strict=True)
+        if dead[layer.key] or tried.fates[layer.key].removed or before != after
     ]
     return PruningPlan(
         model_sha256=original.subject.checkpoint.sha256,

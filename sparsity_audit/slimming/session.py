@@ -198,7 +198,6 @@ class _Session:
 
     def _pruned(self, tried: Attempt, dead: Mapping[str, Sequence[DeadFilter]], results: list[ClassResult]) -> Pruned:
         subject, kind = self.original.subject, self.options.pruning_class
-        params, macs = self.original.size
         assert subject.architecture is not None
         plan = plan_of(tried, dead, kind, self.settings, self.options.gamma_threshold)
         latency = [] if tried.empty or not self.options.latency else self._latency(tried)
@@ -212,8 +211,8 @@ class _Session:
             corpus=None if self.original.corpus is None else corpus_info(self.original.corpus),
             normalisation=self.original.normalisation,
             filters=self.original.graph.filters,
-            params=params,
-            macs=macs,
+            params=self.original.size[0],
+            macs=self.original.size[1],
             before=None if self.original.tested is None else self.original.tested.figures(),
             classes=results,
             chosen=kind,

@@ -1,0 +1,250 @@
+"""``prune --pareto``: a family of slim networks from one training, each verified, tested and timed.
+
+The dead filters go first, lossless ones before silent ones, then all others, held at β as the small ones are. It is
+what the paper's Section 5 misses: several compact models out of a single round of training.
+"""
+
+from __future__ import annotations
+
+import bisect
+import copy
+import datetime
+import functools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from sparsity_audit.engine.corpora import Corpora, Progress
+from sparsity_audit.engine.subject import Subject
+from sparsity_audit.errors import UsageError
+from sparsity_audit.schema.config import AuditConfig
+from sparsity_audit.schema.plan import CutSettings, PruningClass, PruningPlan
+from sparsity_audit.schema.prune_report import TestFigures
+from sparsity_audit.schema.slim_tables import Aim, Cost, ParetoPoint, ParetoReport, TuningSettings
+from sparsity_audit.slimming.attempt import Attempt, attempt
+from sparsity_audit.slimming.finetune import batch_norms, tune
+from sparsity_audit.slimming.order import Objective
+from sparsity_audit.slimming.original import Original, look_at
+from sparsity_audit.slimming.planning import CLASSES, plan_of
+from sparsity_audit.slimming.removal_order import Removal, holds_from, planned_size, removal_order
+from sparsity_audit.slimming.scattering import Policy
+from sparsity_audit.slimming.several import cut_options, facts, searching, tested_figures, timed
+from sparsity_audit.slimming.slim import Slim
+from sparsity_audit.thresholds import GAMMA_THRESHOLD
+
+MOST = 0.7
+"""Of the cost, what the smallest network of a family does without; more where the lossless filters nearly do."""
+
+Keep = Callable[[ParetoPoint, Slim], None]
+"""Takes each network as soon as it is made; that none is better for a cost is known only at the end."""
+
+
+@dataclass(frozen=True)
+class ParetoOptions:
+    """What family is wanted."""
+
+    points: int = 8
+    """Budgets, the lossless network among them; the paper's threshold comes on top."""
+    objective: Objective | None = None
+    """What living filters are ordered by; |γ| where left out. Budgets are of params for params, else of MACs."""
+    gamma_threshold: float = GAMMA_THRESHOLD
+    min_width: int = 1
+    round_to: int = 1
+    scatter: Policy = "measured"
+    latency: bool = True
+    tuning: TuningSettings | None = None
+    """Of each network, after its verification."""
+
+
+class _Wanted(NamedTuple):
+    """One network that is to be made."""
+
+    aims: list[Aim]
+    share: float | None
+    removals: Sequence[Removal]
+    cost: int
+    """What will be left."""
+
+
+def family(
+    subject: Subject,
+    config: AuditConfig,
+    corpora: Corpora,
+    options: ParetoOptions,
+    keep: Keep,
+    progress: Progress | None = None,
+) -> ParetoReport:
+    """Make slim networks of one model, from the lossless one down to ``MOST`` of the cost gone. The model stays.
+
+    A budget that cannot be met because a layer would be empty ends the family with what can go.
+
+    Raises:
+        UsageError: no architecture, no labelled images, a network that cannot be tuned as wanted.
+        TrainingError: fine-tuning diverges.
+    """
+    return _Family(subject, config, corpora, options, keep, progress).make()
+
+
+class _Family:
+    def __init__(
+        self,
+        subject: Subject,
+        config: AuditConfig,
+        corpora: Corpora,
+        options: ParetoOptions,
+        keep: Keep,
+        progress: Progress | None,
+    ) -> None:
+        self.started, self.clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
+        self.options, self.keep = options, keep
+        self.original = look_at(subject, config, corpora, progress)
+        self.before = tested_figures(self.original, "--pareto")
+        self.cost: Cost = "params" if options.objective == "params" else "macs"
+        self.notes = list(self.original.report.notes)
+        self.settings = CutSettings(min_width=options.min_width, round_to=options.round_to)
+        self.cut_options = cut_options(self.original, options.min_width, options.round_to, options.scatter)
+        self.tuning = None if options.tuning is None or options.tuning.idle else options.tuning
+        if self.tuning is not None:
+            _check_tuning(self.original, self.tuning)
+
+    def make(self) -> ParetoReport:
+        """Make the networks one after the other, and say at the end which are the best."""
+        points: list[ParetoPoint] = []
+        for wanted in self._wanted():
+            holds = holds_from(wanted.removals)
+            exact = all(removal.filter.kind == CLASSES[0] for removal in wanted.removals)
+            tried = attempt(self.original, holds, self.cut_options, exact=exact)
+            if not tried.empty:
+                point, slim = self._point(f"slim-{len(points):02d}", wanted, tried)
+                points.append(point)
+                self.keep(point, slim)
+        if not points:
+            self.notes.append("no filter can go")
+        return ParetoReport(
+            **facts(self.original, self.before, self.started, self.clock),
+            gamma_threshold=self.options.gamma_threshold,
+            objective=self.options.objective,
+            notes=self.notes,
+            cost=self.cost,
+            tuning=self.tuning,
+            points=marked(points, self.original.size, self.before),
+        )
+
+    def _wanted(self) -> list[_Wanted]:
+        """Return the networks to make, the largest first; those that would be the same are one."""
+        order = removal_order(self.original, self.options.gamma_threshold, self.options.objective)
+        searched = searching(self.cut_options, self.options.scatter)
+        place = 1 if self.cost == "params" else 2
+
+        @functools.cache
+        def left(count: int) -> int:
+            return planned_size(self.original, holds_from(order[:count]), searched)[place]
+
+        lossless = sum(removal.filter.kind == CLASSES[0] for removal in order)
+        dead = [removal for removal in order if not removal.alive]
+        at_threshold = planned_size(self.original, holds_from(dead), searched)[place]
+        found = [
+            _Wanted(["lossless"], None, order[:lossless], left(lossless)),
+            _Wanted(["paper"], None, dead, at_threshold),
+        ]
+        whole = self.original.size[place - 1]
+        for share in shares(1 - left(lossless) / whole, self.options.points):
+            budget = int((1 - share) * whole)
+            count = bisect.bisect_left(range(len(order) + 1), -budget, key=lambda count: -left(count))
+            if count > len(order):
+                self.notes.append(f"no more than {1 - left(len(order)) / whole:.1%} can go: no layer may be empty")
+                found.append(_Wanted(["budget"], share, order, left(len(order))))
+                break
+            found.append(_Wanted(["budget"], share, order[:count], left(count)))
+        return _once(found)
+
+    def _point(self, name: str, wanted: _Wanted, tried: Attempt) -> tuple[ParetoPoint, Slim]:
+        """Return what came of a cut, and the network as it is to be written."""
+        original, slim = self.original, tried.slim
+        test, tuned = tried.tested, None
+        assert test is not None
+        if self.tuning is not None:
+            slim = self._tuned(name, slim, self.tuning)
+            found = original.try_on_test(slim.module, f"{name}, tuned")
+            tuned = None if found is None else found.figures(original.tested)
+        return ParetoPoint(
+            name=name,
+            aims=wanted.aims,
+            share=wanted.share,
+            removed=sum(len(fate.removed) for fate in tried.fates.values()),
+            alive=sum(each.filter.index in tried.fates[each.layer].removed for each in wanted.removals if each.alive),
+            params=tried.size[0],
+            macs=tried.size[1],
+            test=test.figures(original.tested),
+            tuned=tuned,
+            latency=timed(original, slim) if self.options.latency else [],
+            best_for=[],
+            plan=self._plan(wanted, tried),
+        ), slim
+
+    def _tuned(self, name: str, slim: Slim, settings: TuningSettings) -> Slim:
+        original = self.original
+        assert original.corpus is not None
+
+        def tell(done: int, total: int) -> None:
+            if original.progress is not None:
+                original.progress(f"fine-tuning {name}", done, total)
+
+        device = original.config.device
+        module = tune(slim.module, original.corpus, original.normalisation, settings, device=device, progress=tell)
+        return replace(slim, module=module, exact=copy.deepcopy(module).double())
+
+    def _plan(self, wanted: _Wanted, tried: Attempt) -> PruningPlan:
+        """Return the plan of a cut; a living filter is one that is small by a larger threshold."""
+        kinds = {removal.filter.kind for removal in wanted.removals} or {CLASSES[0]}
+        riskiest: PruningClass = max(kinds, key=CLASSES.index)
+        worth = self.original.worth
+        largest = max((worth[r.layer][r.filter.index] for r in wanted.removals if r.alive), default=0.0)
+        threshold = max(self.options.gamma_threshold, largest * (1 + 1e-6))
+        going = {
+            layer.key: [removal.filter for removal in wanted.removals if removal.layer == layer.key]
+            for layer in self.original.graph.layers
+        }
+        return plan_of(tried, going, riskiest, self.settings, threshold)
+
+
+def shares(first: float, points: int) -> list[float]:
+    """Return the shares of the cost that budgets take, after the lossless one, which takes ``first``.
+
+    They are evenly spaced up to ``MOST``, or halfway between the lossless one and everything where that is more. A
+    lossless network that saves nothing is none of the family's points.
+    """
+    last = max(MOST, (1 + first) / 2)
+    steps = points - 1 if first > 0 else points
+    return [first + (last - first) * step / steps for step in range(1, steps + 1)]
+
+
+def marked(points: Sequence[ParetoPoint], size: tuple[int, int], before: TestFigures) -> list[ParetoPoint]:
+    """Return the points with the costs that none other, the original included, has less of at as low an error."""
+    found: dict[str, list[Cost]] = {point.name: [] for point in points}
+    costs: tuple[Cost, ...] = ("params", "macs")
+    for place, cost in enumerate(costs):
+        every = [(getattr(point, cost), point.final.error) for point in points]
+        every.append((size[place], before.error))
+        for point, own in zip(points, every, strict=False):
+            if not any(other != own and other[0] <= own[0] and other[1] <= own[1] for other in every):
+                found[point.name].append(cost)
+    return [point.model_copy(update={"best_for": found[point.name]}) for point in points]
+
+
+def _once(wanted: Iterable[_Wanted]) -> list[_Wanted]:
+    """Return the networks, the largest first; one that several aims lead to has them all."""
+    found: dict[frozenset[tuple[str, int]], _Wanted] = {}
+    for each in wanted:
+        key = frozenset(removal.place for removal in each.removals)
+        same = found.get(key)
+        found[key] = each if same is None else same._replace(aims=[*same.aims, *each.aims], share=each.share)
+    return sorted(found.values(), key=lambda each: -each.cost)
+
+
+def _check_tuning(original: Original, settings: TuningSettings) -> None:
+    if original.corpus is None or original.corpus.split != "train":
+        raise UsageError("tuning takes training images: give --split train")
+    if settings.bn_images and not batch_norms(original.module):
+        raise UsageError("--bn-reestimate: the network has no batch norm with running statistics")
