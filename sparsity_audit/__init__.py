@@ -1,11 +1,12 @@
 """Audit trained CNNs for the filters that training silently killed.
 
-``audit()`` is the whole tool from Python, ``SparsityMonitor`` watches a model in your own training loop; they are
-imported when first used, so that ``import sparsity_audit`` costs nothing.
+``audit()`` is the auditor from Python, ``prune_model()`` removes what it found, ``SparsityMonitor`` watches a model in
+your own training loop; they are imported when first used, so that ``import sparsity_audit`` costs nothing.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 from sparsity_audit.version import __version__
@@ -13,22 +14,22 @@ from sparsity_audit.version import __version__
 if TYPE_CHECKING:
     from sparsity_audit.data.corpus import Corpus
     from sparsity_audit.engine.audit import audit
+    from sparsity_audit.slimming.api import prune_model
+    from sparsity_audit.slimming.session import PruneOptions
     from sparsity_audit.training.monitor import SparsityMonitor
 
-__all__ = ["Corpus", "SparsityMonitor", "__version__", "audit"]
+__all__ = ["Corpus", "PruneOptions", "SparsityMonitor", "__version__", "audit", "prune_model"]
+
+_PLACES = {
+    "Corpus": "data.corpus",
+    "PruneOptions": "slimming.session",
+    "SparsityMonitor": "training.monitor",
+    "audit": "engine.audit",
+    "prune_model": "slimming.api",
+}
 
 
 def __getattr__(name: str) -> object:
-    if name == "audit":
-        from sparsity_audit.engine.audit import audit
-
-        return audit
-    if name == "Corpus":
-        from sparsity_audit.data.corpus import Corpus
-
-        return Corpus
-    if name == "SparsityMonitor":
-        from sparsity_audit.training.monitor import SparsityMonitor
-
-        return SparsityMonitor
+    if name in _PLACES:
+        return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

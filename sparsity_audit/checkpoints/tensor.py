@@ -107,7 +107,10 @@ class Tensor:
         dtype: torch.dtype = getattr(torch, FORMATS[self.dtype].torch)
         if self.numel == 0:
             return torch.empty(self.shape, dtype=dtype)
-        return torch.frombuffer(bytearray(self.data), dtype=dtype).reshape(self.shape)
+        # In torch's own memory, which is aligned: kernels round otherwise on memory that is not.
+        values = torch.empty(self.shape, dtype=dtype)
+        values.view(-1).view(torch.uint8).numpy()[:] = np.frombuffer(self.data, np.uint8)
+        return values
 
     def nonfinite(self) -> bool:
         """Whether any element is NaN or infinite; exact, without a copy and without decoding.

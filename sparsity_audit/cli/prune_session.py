@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from sparsity_audit.checkpoints.checkpoint import read_checkpoint
 from sparsity_audit.checkpoints.folder import CONFIG, INDEX_SUFFIX, WEIGHTS
 from sparsity_audit.cli.configuration import load_configuration
 from sparsity_audit.cli.outputs import check_distinct, check_writable, say, write_atomically
@@ -86,12 +87,12 @@ def prune_model(call: Call, wanted: Wanted) -> int:
 
 def apply_to_model(call: Call, plan: str, *, latency: bool) -> int:
     """Do what ``apply-plan`` does and return its exit code."""
-    content = read_json(Path(plan))
+    # The plan is looked at before images are read and a graph is captured.
+    chosen = plan_in(read_json(Path(plan)), plan, read_checkpoint(Path(call.model)).sha256)
 
     def work(ready: Ready, printer: Printer) -> Pruned:
         from sparsity_audit.slimming.session import apply_plan
 
-        chosen = plan_in(content, plan, ready.subject.checkpoint.sha256)
         return apply_plan(*ready, chosen, latency=latency, progress=printer.progress)
 
     return _execute(call, [plan], lambda _config: None, work)

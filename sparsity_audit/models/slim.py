@@ -63,7 +63,7 @@ def resize(module: nn.Module, shapes: Shapes, groups: Mapping[str, int]) -> None
         ArchitectureError: tensors that no slim form of this network has.
     """
     own = {name: tuple(value.shape) for name, value in nn.Module.state_dict(module).items()}
-    parts = dict(nn.Module.named_modules(module))
+    parts = dict(nn.Module.named_modules(module, remove_duplicate=False))
     for name, shape in shapes.items():
         path, _, leaf = name.rpartition(".")
         if own.get(name) == shape:
@@ -77,7 +77,7 @@ def resize(module: nn.Module, shapes: Shapes, groups: Mapping[str, int]) -> None
 
 def adjust(module: nn.Module, groups: Mapping[str, int]) -> None:
     """Bring what all modules of a network know of their sizes in line with their tensors."""
-    for path, part in nn.Module.named_modules(module):
+    for path, part in nn.Module.named_modules(module, remove_duplicate=False):
         _adjust(part, groups.get(path))
 
 

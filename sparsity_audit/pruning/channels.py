@@ -27,7 +27,7 @@ from sparsity_audit.graph.feature_graph import FeatureGraph
 from sparsity_audit.graph.label_run import LabelRun, example_shape
 from sparsity_audit.graph.parameters import channel_parameter, module_path, parameter_path, short_name, tensors_in
 from sparsity_audit.pruning.owners import BATCH_NORM, Owners
-from sparsity_audit.pruning.partition import FIRST_ITEM, FIXED, NOTHING, PARAMETER, Items, Partition
+from sparsity_audit.pruning.partition import FIXED, NOTHING, PARAMETER, Items, Partition
 from sparsity_audit.pruning.positions import keeps_channels
 
 
@@ -105,7 +105,8 @@ class ChannelClasses(LabelRun):
         groups = shape[1] // weight[1] if ops.is_transposed(node) else len(read) // weight[1]
         if groups == len(read) and groups > 1:
             for place, item in enumerate(items):
-                self._partition.couple(item, read[place // (len(items) // len(read))], "a depthwise convolution")
+                source = max(read[place // (len(items) // len(read))], FIXED)  # a channel spread over many has to stay
+                self._partition.couple(item, source, "a depthwise convolution")
         else:
             self.readers.append(Reader(node, read))
             if groups > 1 and ops.is_transposed(node):
@@ -128,8 +129,8 @@ class ChannelClasses(LabelRun):
             items = self._channels_of(args[0])
             if ops.op_name(node) != BATCH_NORM:
                 self._partition.pin(items, f"{ops.NORMS[ops.op_name(node)]} takes statistics of the images themselves")
-            elif channel_parameter(node) is not None:
-                self.affine[node] = items
+            else:
+                self._note_affine(node, items)
         return super().same_channels(node, args, kwargs)
 
     def strided_channels(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -141,23 +142,19 @@ class ChannelClasses(LabelRun):
 
     def unary(self, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Any:
         """Note a nonlinearity that has parameters for each channel."""
-        if channel_parameter(node) is not None:
-            self.affine[node] = self._channels_of(args[0])
+        if any(isinstance(argument, Node) for argument in node.args[1:]):
+            self._note_affine(node, self._channels_of(args[0]))
         return args[0]
 
     def binary(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
         """Couple what meets; a single channel that is spread over many goes with none of them."""
         shape = example_shape(node.meta["val"])
-        tensors = list(args[:2])
-        for place, labels in enumerate(tensors):
-            channels = len(shape) > 1 and isinstance(labels, Tensor) and labels.expand(shape).stride(1) == 0
-            if channels and shape[1] > 1 and (labels.dim() < len(shape) - 1 or labels.shape[1 - len(shape)] == 1):
-                self._pin_all(labels, f"{short_name(node)} spreads it over other channels")
-                tensors[place] = torch.tensor(NOTHING).expand(labels.shape)
-        return super().binary(node, tensors, kwargs)
+        return super().binary(node, [self._unless_spread(node, labels, shape) for labels in args[:2]], kwargs)
 
     def movement(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Let through what moves within planes; what tells channels by position pins them."""
+        if ops.op_name(node) == "aten.expand.default":
+            args = [self._unless_spread(node, args[0], example_shape(node.meta["val"])), *args[1:]]
         moved = super().movement(node, args, kwargs)
         if not isinstance(args[0], Tensor) or not keeps_channels(args[0], moved):
             self._pin_all(args[0], f"{short_name(node)} tells channels by their position")
@@ -212,6 +209,12 @@ class ChannelClasses(LabelRun):
         """Make one class of two channels that meet."""
         return self._partition.couple(left, right, short_name(node))
 
+    def _note_affine(self, node: Node, items: Items) -> None:
+        if channel_parameter(node) is not None:
+            self.affine[node] = items
+        elif any(max(example_shape(source.meta["val"]), default=1) > 1 for source in node.all_input_nodes[1:]):
+            self._partition.pin(items, f"the numbers of {short_name(node)} are computed while the network runs")
+
     def _couple_shared(self) -> None:
         """Couple the calls of one weight, filter by filter and channel by channel: it is cut once for all."""
         inputs = {reader.node: reader.items for reader in self.readers}
@@ -231,10 +234,18 @@ class ChannelClasses(LabelRun):
                 if why is not None:
                     self._partition.pin([*items, *inputs.get(node, [])], why)
 
+    def _unless_spread(self, node: Node, labels: Any, shape: list[int]) -> Any:
+        """Return labels; nothing in place of a single channel that is spread over many, which has to stay."""
+        axis = labels.dim() - len(shape) + 1 if isinstance(labels, Tensor) else 0
+        if not isinstance(labels, Tensor) or len(shape) < 2 or shape[1] == 1 or (axis >= 0 and labels.shape[axis] > 1):
+            return labels
+        self._pin_all(labels, f"{short_name(node)} spreads it over other channels")
+        return torch.tensor(NOTHING).expand(labels.shape)
+
     def _pin_all(self, labels: Any, why: str) -> None:
         for tensor in tensors_in(labels):
             if tensor.dtype == torch.int64:
-                self._partition.pin([label for label in torch.unique(tensor).tolist() if label >= FIRST_ITEM], why)
+                self._partition.pin(torch.unique(tensor).tolist(), why)
 
     def _spread(self, items: Items, shape: list[int]) -> Tensor:
         labels = torch.tensor(self.classes(items))

@@ -17,9 +17,9 @@ from torch.fx import GraphModule, Node
 from sparsity_audit.graph import ops
 from sparsity_audit.graph.label_run import LabelRun, example_shape
 from sparsity_audit.graph.parameters import parameter_path
+from sparsity_audit.pruning.owners import BATCH_NORM
 
 VARIABLE, ZERO = 0, 1
-_BATCH_NORM = "aten._native_batch_norm_legit_no_training.default"
 _KEEP_CONSTANTS = frozenset(name for name in ops.REDUCTIONS if not name.startswith("aten.sum"))
 
 Values = list[float | None]
@@ -58,13 +58,17 @@ class ChannelConstants(LabelRun):
         """Return the filters of which all inputs are constant, and what they put out."""
         values = self._channel_values(args[0])
         self.read[node] = values
-        weight, bias = self._tensor(node, 1), self._tensor(node, 2)
-        shape = example_shape(node.meta["val"])
-        if weight is None or all(value is None for value in values):
-            return torch.tensor(VARIABLE).expand(shape)
-        if pads(node) or ops.is_transposed(node):  # nothing but 0 is the same at the border
+        shape, transposed = example_shape(node.meta["val"]), ops.is_transposed(node)
+        if pads(node) or transposed:  # nothing but 0 is the same at the border
             values = [value if value == 0 else None for value in values]
-        return self._spread(_filtered(values, weight, bias, shape[1], transposed=ops.is_transposed(node)), shape)
+        width = example_shape(node.args[1].meta["val"])[1]  # type: ignore[union-attr]
+        groups = _grouped(values, shape[1] // width if transposed else len(values) // width)
+        if all(None in group for group in groups):
+            return torch.tensor(VARIABLE).expand(shape)
+        weight, bias = self._given(node, 1, 0.0, 0), self._given(node, 2, 0.0, shape[1])
+        if weight is None or bias is None:
+            return torch.tensor(VARIABLE).expand(shape)
+        return self._spread(_filtered(groups, None if transposed else weight, bias), shape)
 
     def same_channels(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Carry constants through batch norms and pooling."""
@@ -73,53 +77,57 @@ class ChannelConstants(LabelRun):
             result = list(super().same_channels(node, args, kwargs))
             result[0] = self._normed(node, args[0])
             return tuple(result) if isinstance(node.meta["val"], tuple | list) else result[0]
-        if "avg_pool" in name and not name.startswith("aten.adaptive") and _pools_padding(node):
-            return super().same_channels(node, (self._mapped(args[0], lambda v: v if v == 0 else None),), kwargs)
-        return super().same_channels(node, args, kwargs)
+        spread = super().same_channels(node, (self._pooled(node, args[0]), *args[1:]), kwargs)
+        return (spread[0], *map(_varying, spread[1:])) if isinstance(spread, tuple) else spread
+
+    def strided_channels(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Carry constants through a pooling that takes the channels for an axis of the plane."""
+        return super().strided_channels(node, (self._pooled(node, args[0]), *args[1:]), kwargs)
 
     def unary(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Apply an elementwise operation to the constants."""
-        if any(isinstance(argument, Node) for argument in node.args[1:]):
-            slope = self._tensor(node, 1)
-            return (
-                self._rectified(args[0], slope) if "prelu" in ops.op_name(node) and slope is not None else args[0] * 0
-            )
-        return self._mapped(args[0], lambda value: _result(node, [_scalar(value), *args[1:]], kwargs))
+        if "prelu" in ops.op_name(node):
+            return self._rectified(node, args[0])
+        if any(isinstance(argument, Node) or argument is True for argument in node.args[1:]):  # True: it draws lots
+            return _varying(args[0])
+        return self._mapped(args[0], lambda value: result_of(node, [scalar(value), *args[1:]], kwargs))
 
     def binary(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
         """Apply an operation of two tensors, or of one and a number, to the constants."""
         left, right = args[:2]
         if isinstance(left, Tensor) and isinstance(right, Tensor):
             return super().binary(node, args, kwargs)
+        if all(isinstance(argument, Node) for argument in node.args[:2]):  # a number that hangs on the batch's size
+            return _varying(left if isinstance(left, Tensor) else right)
         if isinstance(left, Tensor):
-            return self._mapped(left, lambda value: _result(node, [_scalar(value), right], kwargs))
-        return self._mapped(right, lambda value: _result(node, [_scalar(left), _scalar(value)], kwargs))
+            return self._mapped(left, lambda value: result_of(node, [scalar(value), right], kwargs))
+        return self._mapped(right, lambda value: result_of(node, [scalar(left), scalar(value)], kwargs))
 
     def reduction(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Keep constants through means and extrema; of sums 0 alone."""
         labels = args[0]
         if ops.op_name(node) not in _KEEP_CONSTANTS:
-            labels = self._mapped(labels, lambda value: value if value == 0 else None)
+            labels = self._mapped(labels, _zero_alone)
         return super().reduction(node, [labels, *args[1:]], kwargs)
 
     def pad(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Keep constants that the padding agrees with."""
-        filling = args[2] if len(args) > 2 and isinstance(args[2], int | float) else 0.0
+        mode, filling = _padding(node, args)
         plane_axes = max(args[0].dim() - 2, 0)
         labels = args[0]
-        if any(args[1][: 2 * plane_axes]):
+        if mode == "constant" and any(args[1][: 2 * plane_axes]):
             labels = self._mapped(labels, lambda value: value if value == filling else None)
         if any(args[1][2 * plane_axes :]):
             self.read[node] = self._channel_values(labels)
-            if filling != 0:
+            if filling != 0 or mode != "constant":
                 return self.opaque_output(node, args, kwargs)
         return super().pad(node, [labels, *args[1:]], kwargs)
 
-    def opaque_output(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        """Note what a linear layer reads; whatever comes out varies."""
-        if ops.op_name(node) == "aten.linear.default" and isinstance(args[0], Tensor) and args[0].dim() == 2:
+    def linear(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Note what is read; whatever comes out varies."""
+        if args[0].dim() == 2:
             self.read[node] = self._channel_values(args[0])
-        return super().opaque_output(node, args, kwargs)
+        return super().linear(node, args, kwargs)
 
     def merged(self, labels: Sequence[int]) -> int:
         """Return the one constant that a plane holds."""
@@ -131,29 +139,30 @@ class ChannelConstants(LabelRun):
             return ZERO
         if VARIABLE in (left, right):
             return VARIABLE
-        return self._label(_result(node, [_scalar(self._values[left]), _scalar(self._values[right])], node.kwargs))
+        return self._label(result_of(node, [scalar(self._values[left]), scalar(self._values[right])], node.kwargs))
 
     def _normed(self, node: Node, labels: Tensor) -> Tensor:
         values = self._channel_values(labels)
-        if ops.op_name(node) != _BATCH_NORM:
-            return torch.tensor(VARIABLE).expand(labels.shape)
-        gamma, beta, mean, variance = (self._tensor(node, place) for place in range(1, 5))
+        fillings = (1.0, 0.0, 0.0, 1.0)
+        gain, shift, mean, variance = (
+            self._given(node, 1 + place, filling, len(values)) for place, filling in enumerate(fillings)
+        )
+        if ops.op_name(node) != BATCH_NORM or gain is None or shift is None or mean is None or variance is None:
+            return _varying(labels)
         eps = node.args[6]
-        assert mean is not None
-        assert variance is not None
         assert isinstance(eps, float)
-        gain = torch.ones_like(mean) if gamma is None else gamma
-        shift = torch.zeros_like(mean) if beta is None else beta
-        factor = gain / torch.sqrt(variance + eps)
-        found = [
-            None if value is None else float((value - mean[c]) * factor[c] + shift[c]) for c, value in enumerate(values)
-        ]
-        return self._spread(found, list(labels.shape))
+        inputs = torch.tensor([math.nan if value is None else value for value in values], dtype=torch.float64)
+        found = (inputs - mean) * (gain / torch.sqrt(variance + eps)) + shift
+        return self._spread([None if math.isnan(value) else value for value in found.tolist()], list(labels.shape))
 
-    def _rectified(self, labels: Tensor, slope: Tensor) -> Tensor:
+    def _rectified(self, node: Node, labels: Tensor) -> Tensor:
         """Apply a PReLU, whose slope may differ from channel to channel."""
         values = self._channel_values(labels)
-        slopes = slope.flatten().expand(len(values)).tolist() if slope.numel() == 1 else slope.flatten().tolist()
+        path = parameter_path(node, 1)
+        if path is None:
+            return _varying(labels)
+        slopes = self.fetch_attr(path).detach().double().flatten()
+        slopes = slopes.expand(len(values)).tolist() if slopes.numel() == 1 else slopes.tolist()
         found = [None if v is None else max(v, 0.0) + s * min(v, 0.0) for v, s in zip(values, slopes, strict=True)]
         return self._spread(found, list(labels.shape))
 
@@ -186,11 +195,19 @@ class ChannelConstants(LabelRun):
             self._values.append(value)
         return self._number[value]
 
-    def _tensor(self, node: Node, place: int) -> Tensor | None:
-        path = parameter_path(node, place)
-        if path is None:
+    def _pooled(self, node: Node, labels: Tensor) -> Tensor:
+        """Return labels of what a pooling leaves constant: of an average over zeros, too, 0 alone."""
+        averages = "avg_pool" in ops.op_name(node) and not ops.op_name(node).startswith("aten.adaptive")
+        return self._mapped(labels, _zero_alone) if averages and not _averages_the_plane(node) else labels
+
+    def _given(self, node: Node, place: int, filling: float, size: int) -> Tensor | None:
+        """Return a parameter of a call, float64; ``filling`` where the call has none, None where it is computed."""
+        argument = node.args[place] if len(node.args) > place else None
+        if argument is None:
+            return torch.full((size,), filling, dtype=torch.float64)
+        if not isinstance(argument, Node) or argument.op != "get_attr":
             return None
-        tensor: Tensor = self.fetch_attr(path)
+        tensor: Tensor = self.fetch_attr(str(argument.target))
         return tensor.detach().double().cpu()
 
 
@@ -203,33 +220,49 @@ def pads(convolution: Node) -> bool:
     return any(padding) if isinstance(padding, tuple | list) else bool(padding)
 
 
-def _filtered(values: Values, weight: Tensor, bias: Tensor | None, filters: int, *, transposed: bool) -> Values:
+def _grouped(values: Values, groups: int) -> list[Values]:
+    size = len(values) // groups
+    return [values[start : start + size] for start in range(0, len(values), size)]
+
+
+def _filtered(groups: list[Values], weight: Tensor | None, bias: Tensor) -> Values:
     """Return what filters put out all of whose inputs are constant, and None for the others.
 
     Args:
-        weight: [filters, inputs / groups, …kernel]; of a transposed convolution only inputs of 0 are given.
+        groups: of a convolution, the constants that each reads.
+        weight: [filters, inputs / groups, …kernel]; None where only inputs of 0 are given.
+        bias: [filters].
     """
-    groups = filters // weight.shape[1] if transposed else len(values) // weight.shape[1]
-    constants = torch.tensor([math.nan if value is None else value for value in values], dtype=torch.float64)
-    base = torch.zeros(filters, dtype=torch.float64) if bias is None else bias
-    if transposed:
-        known = torch.zeros(filters, dtype=torch.float64)
-        known = known + constants.view(groups, -1).sum(1).repeat_interleave(filters // groups)
-        return [None if math.isnan(value) else float(base[i]) for i, value in enumerate(known.tolist())]
-    inputs = constants.view(groups, 1, -1).expand(groups, filters // groups, -1).reshape(filters, -1)
-    sums = (weight.flatten(2).sum(2) * inputs).sum(1) + base
+    inputs = torch.tensor([[math.nan if v is None else v for v in group] for group in groups], dtype=torch.float64)
+    spread = inputs.repeat_interleave(len(bias) // len(groups), dim=0)
+    kernels = torch.ones(()) if weight is None else weight.flatten(2).sum(2)
+    sums = (kernels * spread).sum(1) + bias
     return [None if math.isnan(value) else value for value in sums.tolist()]
 
 
-def _pools_padding(node: Node) -> bool:
-    """Tell whether an average pooling counts zeros around the plane."""
-    padding = node.args[3] if len(node.args) > 3 else 0
-    counts = node.args[5] if len(node.args) > 5 else True
-    ceil = bool(node.args[4]) if len(node.args) > 4 else False
-    return ceil or (bool(counts) and (any(padding) if isinstance(padding, tuple | list) else bool(padding)))
+def _zero_alone(value: float) -> float | None:
+    return value if value == 0 else None
 
 
-def _result(node: Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float | None:
+def _averages_the_plane(pooling: Node) -> bool:
+    """Tell whether an average pooling divides by the number of elements of the plane that it adds up."""
+    given: list[Any] = list(pooling.args[3:7])
+    defaults: list[Any] = [0, False, True, None]
+    padding, ceil, counts, divisor = given + defaults[len(given) :]
+    padded = any(padding) if isinstance(padding, tuple | list) else bool(padding)
+    return divisor is None and not ceil and not (counts and padded)
+
+
+def _padding(node: Node, args: Sequence[Any]) -> tuple[str, float]:
+    """Return how a padding fills what it adds, and with which number where that is constant."""
+    given: list[Any] = ["constant"] if ops.op_name(node) == "aten.constant_pad_nd.default" else []
+    given += args[2:]
+    defaults: list[Any] = ["constant", None]
+    mode, filling = given + defaults[len(given) :]
+    return mode, filling or 0.0
+
+
+def result_of(node: Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float | None:
     """Return what an operation gives for a number; None where it gives none."""
     assert callable(node.target)
     try:
@@ -238,7 +271,12 @@ def _result(node: Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float
         return None
 
 
-def _scalar(value: float) -> Tensor:
+def _varying(labels: Tensor) -> Tensor:
+    return torch.tensor(VARIABLE).expand(labels.shape)
+
+
+def scalar(value: float) -> Tensor:
+    """Return a number as an operation takes it."""
     return torch.tensor(value, dtype=torch.float64)
 
 

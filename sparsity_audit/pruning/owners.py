@@ -62,11 +62,9 @@ class Owners:
     def why_not(self, node: Node) -> str | None:
         """Return why the parameters of a call can't be cut; None where they can."""
         name = ops.op_name(node)
-        if name not in _KINDS:
-            return f"{ops.NORMS[name]} computes statistics of the image" if name in ops.NORMS else "it is not understood"
         kind, places = _KINDS[name]
         owner = self.owner(node)
-        if parameter_path(node, 1) is None and "bias" in places and name != BATCH_NORM:
+        if parameter_path(node, 1) is None and name != BATCH_NORM:
             return "a weight that reads or makes it is computed while the network runs"
         if not isinstance(owner, kind):
             return f"its parameters belong to a {type(owner).__name__}, which can't be cut"
@@ -76,7 +74,8 @@ class Owners:
                 continue
             if tensor is not None and len(self._holders.get(id(tensor), ())) > 1:
                 return f"{path} belongs to several modules"
-            if path is None or path.rpartition(".")[2] != leaf or self._modules.get(path.rpartition(".")[0]) is not owner:
+            prefix, _, own_leaf = (path or "").rpartition(".")
+            if path is None or own_leaf != leaf or self._modules.get(prefix) is not owner:
                 return f"the {type(owner).__name__} with {path or leaf} is called in an unusual way"
             if not self._users.get(path, set()) <= self._calls or not _stands(node, place):
                 return f"{path} is used elsewhere, too"

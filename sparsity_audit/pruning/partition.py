@@ -50,7 +50,7 @@ class Partition:
             what: what makes them meet.
         """
         a, b = sorted((self.find(left), self.find(right)))
-        if a == b or a == NOTHING:
+        if a in (b, NOTHING):
             return b
         if a < FIRST_ITEM:
             met = "a parameter of the network" if a == PARAMETER else "a channel that no filter produces"

@@ -15,7 +15,7 @@ def keeps_channels(before: Tensor, after: object) -> bool:
     if not isinstance(after, Tensor) or before.dim() < 2 or after.dim() < 2:
         return False
     one, other = _sequence(before), _sequence(after)
-    if one is None or other is None:
+    if not one or not other:
         return False
     return len(other) % len(one) == 0 and other == _repeated(one, len(other) // len(one))
 

@@ -9,7 +9,6 @@ convolution, and its constant is put back where its norm puts out (*scattered*).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -18,11 +17,13 @@ from torch.fx import Node
 from sparsity_audit.graph.feature_graph import FeatureGraph, FeatureLayer
 from sparsity_audit.graph.label_run import example_shape
 from sparsity_audit.graph.ops import is_convolution, is_transposed
-from sparsity_audit.graph.parameters import parameter_path, short_name
+from sparsity_audit.graph.parameters import short_name
+from sparsity_audit.pruning.carriers import able_to_carry, choose_carriers, idle
 from sparsity_audit.pruning.channels import ChannelClasses
 from sparsity_audit.pruning.constants import ChannelConstants, Values, pads
 from sparsity_audit.pruning.groups import keep_groups_even
 from sparsity_audit.pruning.holds import Holds, held_node
+from sparsity_audit.pruning.scattering import can_scatter
 
 MayScatter = Callable[[FeatureLayer, int], bool]
 """Tells whether a layer that would compute that many filters less, and scatter the others, should."""
@@ -87,7 +88,7 @@ class _Cutter:
         self.layers = {layer.key: layer for layer in graph.layers}
         held = {held_node(self.layers[key]): values for key, values in holds.items()}
         self.read = ChannelConstants(graph.captured.program, held).read
-        self._calls = Counter(parameter_path(reader.node, 1) for reader in classes.readers)
+        self.items = {layer.key: classes.classes(classes.outputs[layer.call]) for layer in graph.layers}
         self.why: dict[int, str] = {}
         self.gone: set[int] = set()
         self.carriers: set[int] = set()
@@ -95,15 +96,19 @@ class _Cutter:
     def cut(self) -> Cut:
         """Return it."""
         self._take_readable()
-        self._choose_carriers()
+        carried = self._choose_carriers()
         self._keep_widths()
-        scattered = self._scattered()
+        for item in idle(self.carriers, carried, self.gone):
+            self.carriers.discard(item)
+            self.why[item] = "under zero padding a constant stays, and there is no other for it to carry"
+        scattered = {key: self._scattered(self.layers[key], values) for key, values in self.holds.items()}
+        staying = self.gone | self.carriers
         used = {
-            key: {i: value for i, value in values.items() if self._is_used(self.layers[key], i, scattered)}
+            key: {i: value for i, value in values.items() if self.items[key][i] in staying or i in scattered[key]}
             for key, values in self.holds.items()
         }
         back = {
-            key: {i: self._reason(self.layers[key], i) for i in values if i not in used[key]}
+            key: {i: self._reason(self.items[key][i]) for i in values if i not in used[key]}
             for key, values in self.holds.items()
         }
         return Cut(
@@ -115,111 +120,91 @@ class _Cutter:
             {key: found for key, found in back.items() if found},
         )
 
-    def item(self, layer: FeatureLayer, index: int) -> int:
-        """Return the class of a filter's channel."""
-        return self.classes.find(self.classes.outputs[layer.call][index])
-
-    def _is_used(self, layer: FeatureLayer, index: int, scattered: Mapping[str, list[int]]) -> bool:
-        item = self.item(layer, index)
-        return item in self.gone or item in self.carriers or index in scattered[layer.key]
-
-    def _reason(self, layer: FeatureLayer, index: int) -> str:
-        item = self.item(layer, index)
+    def _reason(self, item: int) -> str:
         return self.why.get(item) or self.classes.why_pinned(item) or "its channel is needed where others keep it alive"
 
     def _take_readable(self) -> None:
         """Find the classes that every reader can do without."""
-        items = {self.item(layer, i) for layer in self.graph.layers for i in range(layer.filters)}
-        self.gone = {item for item in items if self.classes.is_free(item)}
+        self.gone = {item for items in self.items.values() for item in items if self.classes.is_free(item)}
         reads = [(reader.node, reader.items) for reader in self.classes.readers]
         reads += [(node, read) for node, (read, _) in self.classes.shortcuts.items()]
         for node, read in reads:
             for item, value in zip(self.classes.classes(read), self.read[node], strict=True):
                 if value is None:
                     self._keep(item, "a layer that reads it finds it alive")
-                elif value != 0 and not self._takes_over(node):
-                    self._keep(item, f"{short_name(node)} can't take its constant over")
-        given = {item for _, outputs in self.classes.shortcuts.values() for item in self.classes.classes(outputs)}
-        for item in given - items:
-            self.gone.discard(item)
+                elif value != 0:
+                    self._keep_unless(item, node)
         keep_groups_even(self.classes, self.gone, self._keep)
 
-    def _takes_over(self, node: Node) -> bool:
-        """Tell whether a reader can make up for a constant other than 0: by its bias, or from a carrier."""
-        if not is_convolution(node):
-            return node in self.classes.shortcuts or self._calls[parameter_path(node, 1)] == 1
-        if is_transposed(node) or self._calls[parameter_path(node, 1)] > 1:
-            return False
-        return not (pads(node) and _grouped(node, len(self.read[node])))
+    def _keep_unless(self, item: int, node: Node) -> None:
+        """Keep a constant other than 0 unless its reader can make up for it: by its bias, or from a carrier."""
+        what = short_name(node)
+        if node in self.classes.shortcuts:
+            return
+        if is_convolution(node) and is_transposed(node):
+            self._keep(item, f"{what} makes more of its constant than a constant")
+        elif self.classes.owners.shared(node):
+            self._keep(item, "a layer that is called several times reads its constant")
+        elif is_convolution(node) and pads(node):
+            if example_shape(node.args[1].meta["val"])[1] != len(self.read[node]):  # type: ignore[union-attr]
+                self._keep(item, f"{what} reads its constant in groups, under zero padding")
+        elif self.classes.owners.bias_place(node) is None:
+            self._keep(item, f"{what} has no bias that could take its constant over")
 
     def _keep(self, item: int, why: str) -> None:
         if item in self.gone:
             self.gone.discard(item)
             self.why.setdefault(item, why)
 
-    def _choose_carriers(self) -> None:
-        """Let one constant stay for each padded reader of constants other than 0: the one that most readers share."""
-        wanted: dict[Node, dict[int, float]] = {}
-        for reader in self.classes.readers:
-            found = {
+    def _choose_carriers(self) -> list[dict[int, float]]:
+        """Let one constant stay for each padded reader of constants other than 0, and return what these read."""
+        found = [
+            {
                 item: value
                 for item, value in zip(self.classes.classes(reader.items), self.read[reader.node], strict=True)
-                if item in self.gone and value and is_convolution(reader.node) and pads(reader.node)
+                if item in self.gone and value
             }
-            if found:
-                wanted[reader.node] = found
-        shared = Counter(item for found in wanted.values() for item in found)
-        for found in sorted(wanted.values(), key=len):
-            if not self.carriers & found.keys():
-                best = max(found, key=lambda item: (shared[item], abs(found[item]), -item))
-                self.carriers.add(best)
-                self.gone.discard(best)
-                self.why[best] = "it carries the constants of its layer under zero padding"
+            for reader in self.classes.readers
+            if is_convolution(reader.node) and pads(reader.node)
+        ]
+        wanted = [constants for constants in found if constants]
+        able = able_to_carry(self.graph, self.classes, self.holds) if wanted else frozenset[int]()
+        self.carriers, impossible = choose_carriers(wanted, able)
+        for item in impossible:
+            self._keep(item, "under zero padding no other constant can make up for it")
+        self.gone -= self.carriers
+        return wanted
 
     def _keep_widths(self) -> None:
         """Let filters stay until every layer has the least width, and a multiple of what is asked for."""
-        changed = True
-        while changed:
-            changed = False
+        before = -1
+        while len(self.gone) != before:
+            before = len(self.gone)
+            keep_groups_even(self.classes, self.gone, self._keep)
             for layer in self.graph.layers:
-                changed |= self._keep_width(layer)
-            if changed:
-                keep_groups_even(self.classes, self.gone, self._keep)
+                self._keep_width(layer)
 
-    def _keep_width(self, layer: FeatureLayer) -> bool:
-        gone = [i for i in range(layer.filters) if self.item(layer, i) in self.gone]
-        width = layer.filters - len(gone)
-        wanted = max(width, min(self.options.min_width, layer.filters), 1)
-        wanted = min(-(-wanted // self.options.round_to) * self.options.round_to, layer.filters)
-        if wanted == width or not gone:
-            return False
+    def _keep_width(self, layer: FeatureLayer) -> None:
+        gone = [i for i, item in enumerate(self.items[layer.key]) if item in self.gone]
+        narrow = self._width(layer, layer.filters - len(gone))
+        why = "its layer can't be narrower" if self.options.round_to == 1 else "the width is rounded up"
+        for i in self._by_worth(layer, gone)[: narrow - (layer.filters - len(gone))]:
+            self._keep(self.items[layer.key][i], why)
+
+    def _width(self, layer: FeatureLayer, least: int) -> int:
+        """Return the least number of filters that is allowed, from some number on."""
+        wanted = max(least, min(self.options.min_width, layer.filters), 1)
+        return min(-(-wanted // self.options.round_to) * self.options.round_to, layer.filters)
+
+    def _by_worth(self, layer: FeatureLayer, filters: list[int]) -> list[int]:
         worth = self.options.worth.get(layer.key, {})
-        for i in sorted(gone, key=lambda i: (-worth.get(i, 0.0), i))[: wanted - width]:
-            item = self.item(layer, i)
-            self._keep(item, "its layer can't be narrower" if self.options.round_to == 1 else "the width is rounded up")
-        return True
+        return sorted(filters, key=lambda i: (-worth.get(i, 0.0), i))
 
-    def _scattered(self) -> dict[str, list[int]]:
+    def _scattered(self, layer: FeatureLayer, held: Mapping[int, float]) -> list[int]:
         """Return the filters that may leave their convolution though their channel stays."""
-        found: dict[str, list[int]] = {}
-        for key, values in self.holds.items():
-            layer = self.layers[key]
-            kept = [i for i in range(layer.filters) if self.item(layer, i) not in self.gone]
-            left = [i for i in kept if i in values and self.item(layer, i) not in self.carriers]
-            left = left[: max(len(kept) - max(self.options.min_width, 1), 0)]
-            apart = layer.groups == 1 and layer.weight is not None and not layer.transposed and not self._shared(layer)
-            found[key] = left if apart and left and self.options.may_scatter(layer, len(left)) else []
-        return found
-
-    def _shared(self, layer: FeatureLayer) -> bool:
-        return (
-            sum(
-                other.weight == layer.weight or (other.norm is not None and other.norm == layer.norm)
-                for other in self.graph.layers
-            )
-            > 1
-        )
-
-
-def _grouped(node: Node, read: int) -> bool:
-    return example_shape(node.args[1].meta["val"])[1] != read  # type: ignore[union-attr]
+        kept = [i for i, item in enumerate(self.items[layer.key]) if item not in self.gone]
+        left = [i for i in kept if i in held and self.items[layer.key][i] not in self.carriers]
+        narrow = self._width(layer, len(kept) - len(left))
+        left = sorted(self._by_worth(layer, left)[max(narrow - (len(kept) - len(left)), 0) :])
+        apart = left and can_scatter(layer, self.classes)
+        return left if apart and self.options.may_scatter(layer, len(left)) else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,9 +13,13 @@ from sparsity_audit.graph.chain import follow
 from sparsity_audit.graph.feature_graph import FeatureGraph, FeatureLayer
 from sparsity_audit.graph.ops import is_convolution
 from sparsity_audit.graph.parameters import channel_parameter, module_path, parameter_path
-from sparsity_audit.models.slim import adjust, scatter
-from sparsity_audit.pruning.channels import ChannelClasses, Items, Reader
+from sparsity_audit.models.slim import FILL, INDEX, Scatter, adjust, scatter
+from sparsity_audit.pruning.channels import ChannelClasses, Reader
 from sparsity_audit.pruning.constants import pads
+from sparsity_audit.pruning.copying import copied
+from sparsity_audit.pruning.owners import norm_of_its_own
+from sparsity_audit.pruning.partition import Items
+from sparsity_audit.pruning.scattering import left_behind
 from sparsity_audit.pruning.structure import Cut
 
 
@@ -41,10 +44,11 @@ def operate(module: nn.Module, graph: FeatureGraph, classes: ChannelClasses, cut
 
 class _Surgeon:
     def __init__(self, module: nn.Module, graph: FeatureGraph, classes: ChannelClasses, cut: Cut) -> None:
-        self.module = copy.deepcopy(module).double()
-        self.parts = dict(nn.Module.named_modules(self.module))
+        self.module = nn.Module.eval(copied(module).double())
+        self.parts = dict(nn.Module.named_modules(self.module, remove_duplicate=False))
         self.graph, self.classes, self.cut = graph, classes, cut
         self.readers = {reader.node: reader for reader in classes.readers}
+        self.layer_of_norm = {follow(layer.call).norm: layer for layer in graph.layers}
         self.groups: dict[str, int] = {}
 
     @torch.no_grad()
@@ -56,12 +60,10 @@ class _Surgeon:
             self._take_over(reader)
         for layer in {layer.weight: layer for layer in self.graph.layers}.values():  # of calls of one weight, one
             self._cut_convolution(layer)
-        for reader in {parameter_path(reader.node, 1): reader for reader in self.classes.readers}.values():
-            self._cut_linear(reader)
-        for node, items in {
-            channel_parameter(node): (node, items) for node, items in self.classes.affine.items()
-        }.values():
-            self._cut_affine(node, items)
+        for node in {parameter_path(node, 1): node for node in self.classes.features}.values():
+            self._cut_linear(node)
+        for node in {channel_parameter(node): node for node in self.classes.affine}.values():
+            self._cut_affine(node)
         for layer in self.graph.layers:
             if layer.key in self.cut.scattered:
                 self._scatter(layer)
@@ -97,16 +99,14 @@ class _Surgeon:
                 continue
             assert layer.weight is not None
             convolution, norm = self._owner(layer.weight), self._norm(layer)
-            _row(convolution, i).zero_()
+            _kernels(convolution, i, layer).zero_()
             bias = convolution.bias
             if isinstance(bias, Tensor):
                 bias[i] = value if norm is None else 0.0
-            if norm is None:
-                assert isinstance(bias, Tensor)
-            elif isinstance(norm.weight, Tensor) and isinstance(norm.bias, Tensor):
-                norm.weight[i], norm.bias[i] = 0.0, value
-            else:
-                norm.running_mean[i] = -value * torch.sqrt(norm.running_var[i] + norm.eps)  # type: ignore[index, operator]
+            elif norm is None:
+                _give_bias(convolution, value * nn.functional.one_hot(torch.tensor(i), layer.filters).double())
+            if norm is not None:
+                _freeze(norm, i, value)
 
     def _take_over(self, reader: Reader) -> None:
         """Let a reader make up for the constants that it will not read any more."""
@@ -119,85 +119,82 @@ class _Surgeon:
         weight = self._owner(path).weight
         assert isinstance(weight, Tensor)
         if is_convolution(reader.node) and pads(reader.node):
-            carrier = next(c for c, item in enumerate(items) if item in self.cut.carriers and values[c])
-            base = values[carrier]
-            assert base is not None
+            constants = {c: v for c, v in enumerate(values) if v and items[c] in self.cut.carriers}
+            carrier = max(constants, key=lambda c: abs(constants[c]))
             for channel, value in lost.items():
-                weight[:, carrier] += weight[:, channel] * (value / base)
+                weight[:, carrier] += weight[:, channel] * (value / constants[carrier])
         else:
             self._shift(reader.node, self._owner(path), _contribution(weight, lost, len(items)))
 
     def _shift(self, node: Node, owner: nn.Module, shift: Tensor) -> None:
         """Add a number to each output: in the bias, else in the mean of a norm of its own, else in a new bias."""
-        if isinstance(owner.bias, Tensor):
-            owner.bias += shift
-            return
-        norm = follow(node).norm if is_convolution(node) else None
-        path = None if norm is None else channel_parameter(norm)
-        part = None if path is None else self._owner(path)
-        alone = sum(channel_parameter(other) == path for other in self.classes.affine) == 1
-        mean = getattr(part, "running_mean", None)
-        if alone and isinstance(mean, Tensor):
-            mean -= shift
+        place = self.classes.owners.bias_place(node)
+        if place == "own" or isinstance(owner.bias, Tensor):  # a carrier may have given it one
+            owner.bias += shift  # type: ignore[operator]
+        elif place == "norm":
+            path = channel_parameter(norm_of_its_own(node) or node)
+            assert path is not None
+            self._owner(path).running_mean -= shift  # type: ignore[operator]
         else:
-            owner.register_parameter("bias", nn.Parameter(shift))
+            _give_bias(owner, shift)
 
     def _cut_convolution(self, layer: FeatureLayer) -> None:
         path = (layer.weight or "").rpartition(".")[0]
-        owner = self.parts.get(path)
-        if not isinstance(owner, nn.modules.conv._ConvNd):
+        owner, reader, rows = self.parts.get(path), self.readers.get(layer.call), self._computed(layer)
+        columns = [] if reader is None else self._staying(reader.items)
+        whole = len(rows) == layer.filters and (reader is None or len(columns) == len(reader.items))
+        if whole or not isinstance(owner, nn.modules.conv._ConvNd):
             return
-        rows = self._computed(layer)
-        reader = self.readers.get(layer.call)
         weight = owner.weight.data
-        if layer.transposed:
-            if reader is None:
-                weight = weight[self._staying(self.classes.outputs[layer.call])]
-            else:
-                weight = weight[self._staying(reader.items)][:, rows]
+        multiplier = layer.filters // len(layer.reads)
+        if reader is None and layer.transposed:  # depthwise: its weight has the channels first
+            weight = weight[[i // multiplier for i in rows[::multiplier]]]
         elif reader is None:
             weight = weight[rows]
+        elif layer.transposed:
+            weight = weight[columns][:, rows]
         else:
-            weight = _grouped_slice(weight, rows, self._staying(reader.items), layer)
+            weight = _grouped_slice(weight, rows, columns, layer)
         if reader is None:
-            multiplier = layer.filters // len(layer.reads)
-            self._regroup(path, owner, len(rows) // multiplier)
-        owner.weight = nn.Parameter(weight.clone(), requires_grad=owner.weight.requires_grad)
+            self.groups[path] = len(rows) // multiplier
+        owner.weight = _parameter(weight, owner.weight)
         if owner.bias is not None:
-            owner.bias = nn.Parameter(owner.bias.data[rows].clone(), requires_grad=owner.bias.requires_grad)
+            owner.bias = _parameter(owner.bias.data[rows], owner.bias)
 
-    def _regroup(self, path: str, owner: nn.modules.conv._ConvNd, groups: int) -> None:
-        if groups != owner.groups:
-            self.groups[path] = groups
-
-    def _cut_linear(self, reader: Reader) -> None:
-        path = parameter_path(reader.node, 1)
+    def _cut_linear(self, node: Node) -> None:
+        path, rows = parameter_path(node, 1), self._staying(self.classes.features[node])
+        columns = self._staying(self.readers[node].items)
         owner = None if path is None else self._owner(path)
-        if isinstance(owner, nn.Linear):
-            owner.weight = nn.Parameter(owner.weight.data[:, self._staying(reader.items)].clone())
+        if isinstance(owner, nn.Linear) and owner.weight.shape != (len(rows), len(columns)):
+            owner.weight = _parameter(owner.weight.data[rows][:, columns], owner.weight)
+            if owner.bias is not None:
+                owner.bias = _parameter(owner.bias.data[rows], owner.bias)
 
-    def _cut_affine(self, node: Node, items: Items) -> None:
-        path = channel_parameter(node)
-        if path is None:
+    def _cut_affine(self, node: Node) -> None:
+        items, layer = self.classes.affine[node], self.layer_of_norm.get(node)
+        path, kept = channel_parameter(node), self._staying(items) if layer is None else self._computed(layer)
+        if path is None or len(kept) == len(items):
             return
         owner = self._owner(path)
-        layer = next((layer for layer in self.graph.layers if follow(layer.call).norm is node), None)
-        kept = self._computed(layer) if layer is not None else self._staying(items)
-        if len(kept) == len(items):
-            return
-        for name, tensor in [*owner.named_parameters(recurse=False), *owner.named_buffers(recurse=False)]:
-            if tensor.dim() == 1 and len(tensor) == len(items):
-                cut = tensor.data[kept].clone()
-                setattr(owner, name, nn.Parameter(cut) if isinstance(tensor, nn.Parameter) else cut)
+        for table in (owner._parameters, owner._buffers):
+            for name, tensor in table.items():
+                if tensor is not None and tensor.shape == (len(items),):
+                    cut = tensor.data[kept]
+                    setattr(owner, name, _parameter(cut, tensor) if isinstance(tensor, nn.Parameter) else cut)
 
     def _scatter(self, layer: FeatureLayer) -> None:
+        """Put what a layer still computes among the constants of the filters that left it."""
         assert layer.weight is not None
+        part = self._norm(layer) or self._owner(layer.weight)
         width, rows = self._staying(self.classes.outputs[layer.call]), self._computed(layer)
         place = {i: position for position, i in enumerate(width)}
-        fill = torch.zeros(len(width), dtype=torch.float64)
+        index, fill = torch.tensor([place[i] for i in rows]), torch.zeros(len(width), dtype=torch.float64)
         for i in self.cut.scattered[layer.key]:
-            fill[place[i]] = self.cut.holds[layer.key][i]
-        scatter(self._norm(layer) or self._owner(layer.weight), torch.tensor([place[i] for i in rows]), fill)
+            fill[place[i]] = left_behind(layer, self.cut.holds[layer.key][i])
+        if isinstance(part, Scatter):  # it did so before, after what was measured now
+            old = {name: getattr(part, name) for name in (INDEX, FILL)}
+            index, fill = old[INDEX][index], old[FILL].index_copy(0, old[INDEX], fill)
+        scatter(part, index, fill)
 
     def _cut_shortcut(self, node: Node, read: Items, given: Items) -> None:
         """Let a shortcut take its channels by an index; channels that are gone give the constant that they were."""
@@ -217,24 +214,50 @@ class _Surgeon:
             part.register_buffer("fill", torch.tensor(fill, dtype=torch.float64))
 
 
-def _row(convolution: nn.Module, index: int) -> Tensor:
+def _parameter(data: Tensor, before: Tensor) -> nn.Parameter:
+    return nn.Parameter(data.clone(memory_format=torch.contiguous_format), requires_grad=before.requires_grad)
+
+
+def _give_bias(owner: nn.Module, values: Tensor) -> None:
+    owner.register_parameter("bias", nn.Parameter(values))
+
+
+def _kernels(convolution: nn.Module, index: int, layer: FeatureLayer) -> Tensor:
     """Return the kernels of one filter of a convolution."""
     weight = convolution.weight
     assert isinstance(weight, Tensor)
-    if getattr(convolution, "transposed", False):
-        return weight[:, index]
-    return weight[index]
+    if not layer.transposed:
+        return weight[index]
+    per_group = weight.shape[1]
+    inputs = len(weight) // layer.groups
+    return weight[index // per_group * inputs : (index // per_group + 1) * inputs, index % per_group]
+
+
+def _freeze(norm: nn.Module, index: int, value: float) -> None:
+    """Make a batch norm put out a constant for a channel of zeros, whatever its statistics were."""
+    mean, variance, gamma, beta = norm.running_mean, norm.running_var, norm.weight, norm.bias
+    assert isinstance(mean, Tensor)
+    assert isinstance(variance, Tensor)
+    mean[index], variance[index] = 0.0, 1.0
+    if isinstance(gamma, Tensor):
+        gamma[index] = 0.0
+    if isinstance(beta, Tensor):
+        beta[index] = value
+    else:
+        mean[index] = -value * (1.0 + norm.eps) ** 0.5  # type: ignore[operator]
 
 
 def _contribution(weight: Tensor, lost: dict[int, float], inputs: int) -> Tensor:
     """Return what constant inputs add to each output of an unpadded convolution or a linear layer, [outputs]."""
-    kernels = weight.flatten(2).sum(2) if weight.dim() > 2 else weight
-    constants = torch.zeros(inputs, dtype=torch.float64)
-    for channel, value in lost.items():
-        constants[channel] = value
-    groups = inputs // weight.shape[1]
-    spread = constants.view(groups, 1, -1).expand(groups, len(weight) // groups, -1).reshape(len(weight), -1)
-    return (kernels * spread).sum(1)
+    per_group = weight.shape[1]
+    filters = len(weight) * per_group // inputs
+    added = torch.zeros(len(weight), dtype=torch.float64)
+    for group in {channel // per_group for channel in lost}:
+        rows = slice(group * filters, (group + 1) * filters)
+        own = [channel for channel in lost if channel // per_group == group]
+        kernels = weight[rows, [channel % per_group for channel in own]].reshape(filters, len(own), -1).sum(2)
+        added[rows] = kernels @ torch.tensor([lost[channel] for channel in own], dtype=torch.float64)
+    return added
 
 
 def _grouped_slice(weight: Tensor, rows: Sequence[int], columns: Sequence[int], layer: FeatureLayer) -> Tensor:
@@ -242,5 +265,7 @@ def _grouped_slice(weight: Tensor, rows: Sequence[int], columns: Sequence[int], 
     if layer.groups == 1:
         return weight[list(rows)][:, list(columns)]
     per_group, filters = weight.shape[1], layer.filters // layer.groups
-    local = [[c % per_group for c in columns if c // per_group == g] for g in range(layer.groups)]
+    local: list[list[int]] = [[] for _ in range(layer.groups)]
+    for channel in columns:
+        local[channel // per_group].append(channel % per_group)
     return torch.stack([weight[i][local[i // filters]] for i in rows])

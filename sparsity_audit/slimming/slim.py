@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 from torch import nn
@@ -10,6 +9,7 @@ from torch import nn
 from sparsity_audit.graph.feature_graph import FeatureGraph
 from sparsity_audit.models.cifar_resnet import OptionA
 from sparsity_audit.pruning.channels import ChannelClasses
+from sparsity_audit.pruning.copying import rounded
 from sparsity_audit.pruning.holds import Holds
 from sparsity_audit.pruning.structure import Cut, CutOptions, plan_cut
 from sparsity_audit.pruning.surgery import operate
@@ -20,7 +20,7 @@ class Slim:
     """A slim network, and what was cut.
 
     Attributes:
-        module: float32, in evaluation mode.
+        module: in evaluation mode and in the original's precision, float32 as a rule.
         exact: the same before its weights were rounded, float64.
         groups: of convolutions that have fewer groups now, by module path.
     """
@@ -33,8 +33,11 @@ class Slim:
 
 def channel_classes(module: nn.Module, graph: FeatureGraph) -> ChannelClasses:
     """Return which channels of a network can only go together."""
-    modules = dict(nn.Module.named_modules(module))
-    indexed = frozenset(path for path, part in modules.items() if isinstance(part, OptionA))
+    modules = dict(nn.Module.named_modules(module, remove_duplicate=False))
+    # A shortcut that takes its channels by an index already is read as what it is: a choice of positions.
+    indexed = frozenset(
+        path for path, part in modules.items() if isinstance(part, OptionA) and "source" not in part._buffers
+    )
     return ChannelClasses(graph, modules, indexed)
 
 
@@ -55,4 +58,4 @@ def slim_module(
     classes = channel_classes(module, graph) if classes is None else classes
     cut = plan_cut(graph, classes, holds, options or CutOptions())
     operated = operate(module, graph, classes, cut)
-    return Slim(copy.deepcopy(operated.module).float(), operated.module, cut, operated.groups)
+    return Slim(rounded(operated.module, module), operated.module, cut, operated.groups)
