@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,11 +134,11 @@ def _export(model: nn.Module, input_shape: tuple[int, int, int], batch: int, *, 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep torch from warning, and from logging the traceback of a failure that is told in one line."""
+    """Keep torch from warning, and from printing graph and traceback of a failure that is told in one line."""
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

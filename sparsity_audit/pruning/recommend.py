@@ -135,6 +135,7 @@ def _planned(
         removed=removed,
         classes=classes,
         constants={gone.index: gone.leaves for gone in going if gone.leaves},
+        held={gone.index: gone.held for gone in going},
         kept_for_shape=_kept_for_shape(layer, dead),
         params_saved=lost.params,
         macs_saved=lost.macs,

@@ -36,13 +36,13 @@ def environment(tool: ToolInfo) -> list[str]:
 def model_facts(model: ModelReport) -> list[tuple[str, str]]:
     """Return label and text of all that is known about a model before any rule; the text is not escaped."""
     facts = [("sha256", model.sha256[:12])]
-    facts.append(("architecture", _architecture(model.architecture)))
+    facts.append(("architecture", architecture_fact(model.architecture)))
     training = _training(model.training)
     if training:
         facts.append(("training", training))
-    facts.append(("corpus", "none: only the weights were read" if model.corpus is None else _corpus(model.corpus)))
+    facts.append(("corpus", "none: only the weights were read" if model.corpus is None else corpus_fact(model.corpus)))
     if model.normalisation is not None:
-        facts.append(("normalisation", _normalisation(model.normalisation)))
+        facts.append(("normalisation", normalisation_fact(model.normalisation)))
     if model.error is not None:
         facts.append((f"{model.error.split} error", _error(model.error)))
     if model.nonfinite_tensors:
@@ -50,7 +50,8 @@ def model_facts(model: ModelReport) -> list[tuple[str, str]]:
     return facts + [("note", note) for note in model.notes]
 
 
-def _architecture(found: ArchitectureInfo | None) -> str:
+def architecture_fact(found: ArchitectureInfo | None) -> str:
+    """Return whose weights these are, and how that was found out."""
     if found is None:
         return "unknown: consumers of the filters cannot be told (name it with --arch)"
     text = f"{found.name}, {_HOW[found.how]}"
@@ -92,12 +93,14 @@ def _regularizer(regularizer: RegularizerSpec) -> str:
     return f"{regularizer.kind} {regularizer.strength:g}{on}"
 
 
-def _corpus(corpus: CorpusInfo) -> str:
+def corpus_fact(corpus: CorpusInfo) -> str:
+    """Return which images were looked at, and of how many."""
     seed = "" if corpus.seed is None else f", drawn with seed {corpus.seed}"
     return f"{corpus.name}, {corpus.split} split, {corpus.images:,} of {corpus.available:,} images{seed}"
 
 
-def _normalisation(info: NormalisationInfo) -> str:
+def normalisation_fact(info: NormalisationInfo) -> str:
+    """Return how pixels are scaled, and who says so."""
     mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (info.mean, info.std))
     return f"pixel / {info.pixel_scale:g}, mean {mean}, std {std} ({_SOURCE[info.source]})"
 

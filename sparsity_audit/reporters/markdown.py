@@ -172,7 +172,7 @@ def _recommendation(model: ModelReport, cut: _Cut) -> str:
     if model.plan is None:
         return ""
     removed = [f"{markdown_code(short(key))}: {safe(text)}" for key, text in removals(model.plan, LONGEST_RANGES)]
-    words = [*plan_words(model.plan), "Nothing was changed; the JSON report holds all indices."]
+    words = [*plan_words(model.plan), "Nothing was changed; the JSON report holds all indices, `sparsity-audit prune` takes the filters out."]
     return (
         f"{bullets([safe(text) for text in words], cut.failures)}\n"
         f"{pipes(plan_table(model.plan), cut.details)}\n{bullets(removed, cut.details)}"

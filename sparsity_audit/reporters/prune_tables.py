@@ -13,8 +13,12 @@ from sparsity_audit.schema.prune_report import ClassResult, PruneReport, SpreadF
 def classes_table(report: PruneReport) -> Table:
     """Return the classes beside one another and beside the network as it was; what nobody has is left out."""
     rows = [*_size_rows(report), *_test_rows(report), *_verification_rows(report)]
-    headers = ["", "original", *(result.pruning_class for result in report.classes)]
+    headers = ["", "original", *(_title(result) for result in report.classes)]
     return Table(headers, "l" + "r" * (len(headers) - 1), rows)
+
+
+def _title(result: ClassResult) -> str:
+    return f"{result.pruning_class}, within limit" if result.within_limit else result.pruning_class
 
 
 def _row(report: PruneReport, label: str, original: str, cell: Callable[[ClassResult], str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sparsity_audit.reporters.facts import _architecture, _corpus, _normalisation
+from sparsity_audit.reporters.facts import architecture_fact, corpus_fact, normalisation_fact
 from sparsity_audit.reporters.prune_tables import error_text, is_unknown, less, removed
 from sparsity_audit.reporters.text import count, human, percent, plural
 from sparsity_audit.schema.plan import PruningClass
@@ -11,10 +11,10 @@ from sparsity_audit.schema.prune_report import ClassResult, LatencyFigures, Prun
 
 def prune_facts(report: PruneReport) -> list[tuple[str, str]]:
     """Return label and text of what was known before anything was removed; the text is not escaped."""
-    facts = [("sha256", report.sha256[:12]), ("architecture", _architecture(report.architecture))]
-    facts.append(("corpus", "none: verified on random images" if report.corpus is None else _corpus(report.corpus)))
+    facts = [("sha256", report.sha256[:12]), ("architecture", architecture_fact(report.architecture))]
+    facts.append(("corpus", "none: verified on random images" if report.corpus is None else corpus_fact(report.corpus)))
     if report.normalisation is not None:
-        facts.append(("normalisation", _normalisation(report.normalisation)))
+        facts.append(("normalisation", normalisation_fact(report.normalisation)))
     if report.before is not None:
         error = f"{percent(report.before.error, 2)} on {plural(report.before.images, 'image')}"
         facts.append(("test error", error))

@@ -45,5 +45,5 @@ def recommendation(model: ModelReport, *, verbosity: int = 0, width: int = 80) -
     lines.append("")
     for words in plan_words(plan):
         lines += wrapped(words)
-    lines.append("Nothing was changed; the JSON report (--json FILE) holds all indices.")
+    lines.append("Nothing was changed; the JSON report (--json FILE) holds all indices, `prune` takes the filters out.")
     return "\n".join(lines)

@@ -27,8 +27,10 @@ class ClassResult(Strict):
     """A slim network with all of one class removed, and of the safer ones."""
 
     pruning_class: PruningClass
+    within_limit: bool = False
+    """Only as many filters of the class go as the limit on the test error allows; this is what is carried out."""
     dead: int
-    """Filters of this class and the safer ones."""
+    """Filters of this class and the safer ones; under the limit, those of them that were chosen."""
     removed: int
     """Filters that the slim network does not compute any more, ``derived`` and ``scattered`` included."""
     derived: int

@@ -14,7 +14,7 @@ from sparsity_audit.schema.report import ArchitectureInfo, CorpusInfo, Normalisa
 Objective = Literal["params", "macs", "latency"]
 Cost = Literal["params", "macs"]
 Aim = Literal["lossless", "paper", "budget"]
-Leaves = Literal["dropped", "shift", "constant"]
+Leaves = Literal["dropped", "shift", "constant", "mean"]
 
 
 class TuningSettings(Strict):
@@ -60,6 +60,8 @@ class Sized(Document):
     """|γ| below which a filter is small."""
     objective: Objective | None
     """What filters that are alive were ordered by: this saved for the error added; None: |γ|."""
+    tuning: TuningSettings | None
+    """Of every slim network, after its verification."""
     notes: list[str] = Field(default_factory=list)
 
 
@@ -100,7 +102,6 @@ class ParetoReport(Sized):
 
     cost: Cost
     """What the budgets are shares of."""
-    tuning: TuningSettings | None
     points: list[ParetoPoint]
 
 
@@ -112,6 +113,9 @@ class ComparedCut(Strict):
     params: int
     macs: int
     test: TestFigures
+    """As it was cut, and verified."""
+    tuned: TestFigures | None
+    """Where its weights were tuned after that."""
     latency: list[LatencyFigures]
 
 
@@ -122,7 +126,8 @@ class ComparatorRow(Strict):
     source: str
     """Who proposed it; empty for ours."""
     leaves: Leaves
-    """What stands for a filter that goes: nothing (its activation is 0), its β, or the constant that it was."""
+    """What stands for a filter that goes: nothing (its activation is 0), what β gives, the constant that it was for
+    dead ones, or what it gives on average for living ones."""
     cuts: list[ComparedCut]
     """Several where chance plays a part."""
     reason: str | None = None

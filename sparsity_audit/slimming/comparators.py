@@ -30,6 +30,7 @@ from sparsity_audit.schema.slim_tables import (
     ComparisonBlock,
     ComparisonReport,
     Leaves,
+    TuningSettings,
 )
 from sparsity_audit.slimming.attempt import attempt
 from sparsity_audit.slimming.importance import Floats, Scores, apoz, gamma, l1_norm, lowest, random, taylor
@@ -39,7 +40,7 @@ from sparsity_audit.slimming.peer_importance import IMPORTANCES, TorchPruning, t
 from sparsity_audit.slimming.planning import CLASSES
 from sparsity_audit.slimming.removal_order import Removal, holds_from, planned_size, removal_order
 from sparsity_audit.slimming.scattering import Policy
-from sparsity_audit.slimming.several import cut_options, facts, searching, tested_figures, timed
+from sparsity_audit.slimming.several import check_tuning, cut_options, facts, searching, tested_figures, timed, tuned
 from sparsity_audit.stats.collect import Normaliser
 from sparsity_audit.thresholds import GAMMA_THRESHOLD
 
@@ -70,6 +71,8 @@ class CompareOptions:
     scatter: Policy = "never"
     """``measured`` is taken for ``never`` here: the same number of filters is to go by every method."""
     latency: bool = True
+    tuning: TuningSettings | None = None
+    """Of each network, after its verification."""
 
 
 class _Method(NamedTuple):
@@ -112,6 +115,9 @@ class _Comparison:
         self.notes = list(self.original.report.notes)
         every = cut_options(self.original, options.min_width, options.round_to, "never")
         self.cut_options = searching(every, options.scatter)
+        self.tuning = None if options.tuning is None or options.tuning.idle else options.tuning
+        if self.tuning is not None:
+            check_tuning(self.original, self.tuning)
         self.order = removal_order(self.original, options.gamma_threshold, None)
 
     def report(self) -> ComparisonReport:
@@ -122,6 +128,7 @@ class _Comparison:
             gamma_threshold=self.options.gamma_threshold,
             objective=self.options.objective,
             notes=self.notes,
+            tuning=self.tuning,
             pruning_class=self.options.pruning_class,
         )
 
@@ -171,15 +178,19 @@ class _Comparison:
 
     def _cut(self, holds: Holds, seed: int | None, label: str, *, exact: bool = False) -> ComparedCut:
         tried = attempt(self.original, holds, self.cut_options, exact=exact)
-        test = tried.original.tested if tried.empty else self.original.try_on_test(tried.slim.module, label)
+        original, slim, after = self.original, tried.slim, None
+        test = original.tested if tried.empty else original.try_on_test(slim.module, label)
         assert test is not None
+        if self.tuning is not None:
+            slim, after = tuned(original, slim, self.tuning, label)
         return ComparedCut(
             seed=seed,
             removed=sum(len(fate.removed) for fate in tried.fates.values()),
             params=tried.size[0],
             macs=tried.size[1],
-            test=test.figures(self.original.tested),
-            latency=timed(self.original, tried.slim) if self.options.latency else [],
+            test=test.figures(original.tested),
+            tuned=after,
+            latency=timed(original, slim) if self.options.latency else [],
         )
 
     @functools.cached_property
@@ -187,8 +198,8 @@ class _Comparison:
         objective = self.options.objective or "macs"
         by_gamma, by_cost = functools.partial(self._first, None), functools.partial(self._first, objective)
         return [
-            _Method("ours: dead, then |γ|", "", "constant", by_gamma, later=True),
-            _Method(f"ours: dead, then {objective} per error", "", "constant", by_cost, later=True),
+            _Method("ours: dead, then |γ|", "", "mean", by_gamma, later=True),
+            _Method(f"ours: dead, then {objective} per error", "", "mean", by_cost, later=True),
             *(
                 _Method(name, source, leaves, functools.partial(self._scored, score, leaves))
                 for name, source, leaves, score in _scores(self.original)

@@ -1,35 +1,32 @@
 """``prune --pareto``: a family of slim networks from one training, each verified, tested and timed.
 
-The dead filters go first, lossless ones before silent ones, then all others, held at β as the small ones are. It is
+The dead filters go first, lossless ones before silent ones, then all others, each with a constant in its place. It is
 what the paper's Section 5 misses: several compact models out of a single round of training.
 """
 
 from __future__ import annotations
 
 import bisect
-import copy
 import datetime
 import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sparsity_audit.engine.corpora import Corpora, Progress
 from sparsity_audit.engine.subject import Subject
-from sparsity_audit.errors import UsageError
 from sparsity_audit.schema.config import AuditConfig
 from sparsity_audit.schema.plan import CutSettings, PruningClass, PruningPlan
 from sparsity_audit.schema.prune_report import TestFigures
 from sparsity_audit.schema.slim_tables import Aim, Cost, ParetoPoint, ParetoReport, TuningSettings
 from sparsity_audit.slimming.attempt import Attempt, attempt
-from sparsity_audit.slimming.finetune import batch_norms, tune
 from sparsity_audit.slimming.order import Objective
-from sparsity_audit.slimming.original import Original, look_at
+from sparsity_audit.slimming.original import look_at
 from sparsity_audit.slimming.planning import CLASSES, plan_of
 from sparsity_audit.slimming.removal_order import Removal, holds_from, planned_size, removal_order
 from sparsity_audit.slimming.scattering import Policy
-from sparsity_audit.slimming.several import cut_options, facts, searching, tested_figures, timed
+from sparsity_audit.slimming.several import check_tuning, cut_options, facts, searching, tested_figures, timed, tuned
 from sparsity_audit.slimming.slim import Slim
 from sparsity_audit.thresholds import GAMMA_THRESHOLD
 
@@ -106,7 +103,7 @@ class _Family:
         self.cut_options = cut_options(self.original, options.min_width, options.round_to, options.scatter)
         self.tuning = None if options.tuning is None or options.tuning.idle else options.tuning
         if self.tuning is not None:
-            _check_tuning(self.original, self.tuning)
+            check_tuning(self.original, self.tuning)
 
     def make(self) -> ParetoReport:
         """Make the networks one after the other, and say at the end which are the best."""
@@ -161,13 +158,10 @@ class _Family:
 
     def _point(self, name: str, wanted: _Wanted, tried: Attempt) -> tuple[ParetoPoint, Slim]:
         """Return what came of a cut, and the network as it is to be written."""
-        original, slim = self.original, tried.slim
-        test, tuned = tried.tested, None
-        assert test is not None
+        original, slim, after = self.original, tried.slim, None
+        assert tried.tested is not None
         if self.tuning is not None:
-            slim = self._tuned(name, slim, self.tuning)
-            found = original.try_on_test(slim.module, f"{name}, tuned")
-            tuned = None if found is None else found.figures(original.tested)
+            slim, after = tuned(original, slim, self.tuning, name)
         return ParetoPoint(
             name=name,
             aims=wanted.aims,
@@ -176,24 +170,12 @@ class _Family:
             alive=sum(each.filter.index in tried.fates[each.layer].removed for each in wanted.removals if each.alive),
             params=tried.size[0],
             macs=tried.size[1],
-            test=test.figures(original.tested),
-            tuned=tuned,
+            test=tried.tested.figures(original.tested),
+            tuned=after,
             latency=timed(original, slim) if self.options.latency else [],
             best_for=[],
             plan=self._plan(wanted, tried),
         ), slim
-
-    def _tuned(self, name: str, slim: Slim, settings: TuningSettings) -> Slim:
-        original = self.original
-        assert original.corpus is not None
-
-        def tell(done: int, total: int) -> None:
-            if original.progress is not None:
-                original.progress(f"fine-tuning {name}", done, total)
-
-        device = original.config.device
-        module = tune(slim.module, original.corpus, original.normalisation, settings, device=device, progress=tell)
-        return replace(slim, module=module, exact=copy.deepcopy(module).double())
 
     def _plan(self, wanted: _Wanted, tried: Attempt) -> PruningPlan:
         """Return the plan of a cut; a living filter is one that is small by a larger threshold."""
@@ -241,10 +223,3 @@ def _once(wanted: Iterable[_Wanted]) -> list[_Wanted]:
         same = found.get(key)
         found[key] = each if same is None else same._replace(aims=[*same.aims, *each.aims], share=each.share)
     return sorted(found.values(), key=lambda each: -each.cost)
-
-
-def _check_tuning(original: Original, settings: TuningSettings) -> None:
-    if original.corpus is None or original.corpus.split != "train":
-        raise UsageError("tuning takes training images: give --split train")
-    if settings.bn_images and not batch_norms(original.module):
-        raise UsageError("--bn-reestimate: the network has no batch norm with running statistics")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from sparsity_audit.engine.corpora import Corpora, Progress, corpus_info
 from sparsity_audit.engine.session import tool_info
@@ -126,7 +126,11 @@ class _Session:
             results.append(_result(kind, last[1], holds))
         if self.original.corpus is None:
             self.notes.append("without --data no filter is known to be silent, and lossless ones by γ = 0 alone")
-        return self._pruned(self._within_limit(dead, attempts), dead, results)
+        chosen, wanted = self._within_limit(dead, attempts), self.options.pruning_class
+        if chosen is not attempts[wanted]:
+            limited = _result(wanted, chosen, chosen.slim.cut.holds)
+            results.append(limited.model_copy(update={"within_limit": True}))
+        return self._pruned(chosen, dead, results)
 
     def apply(self, plan: PruningPlan) -> Pruned:
         kind = self.options.pruning_class
@@ -148,7 +152,10 @@ class _Session:
             for layer in plan.layers
         }
         every = {layer.key: dead.get(layer.key, []) for layer in self.original.graph.layers}
-        return self._pruned(tried, every, [_result(kind, tried, holds)])
+        done = self._pruned(tried, every, [_result(kind, tried, holds)])
+        # What the plan rests on was seen where it was made; here only the cut was verified.
+        seen = done.report.plan.model_copy(update={"images": plan.images, "criterion": plan.criterion})
+        return replace(done, report=done.report.model_copy(update={"plan": seen}))
 
     def _check_same(self, plan: PruningPlan, tried: Attempt) -> None:
         """Refuse a plan whose cut comes out otherwise: it was edited, or made by another version."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import time
 from dataclasses import asdict, replace
@@ -12,6 +13,8 @@ from sparsity_audit.engine.session import tool_info
 from sparsity_audit.errors import UsageError
 from sparsity_audit.pruning.structure import CutOptions
 from sparsity_audit.schema.prune_report import LatencyFigures, TestFigures
+from sparsity_audit.schema.slim_tables import TuningSettings
+from sparsity_audit.slimming.finetune import batch_norms, tune
 from sparsity_audit.slimming.latency import measure_latency
 from sparsity_audit.slimming.original import Original
 from sparsity_audit.slimming.scattering import Policy, scatter_policy
@@ -43,6 +46,37 @@ def cut_options(original: Original, min_width: int, round_to: int, scatter: Poli
 def searching(options: CutOptions, scatter: Policy) -> CutOptions:
     """Return the options with nothing to measure: what is looked for is a number of filters, in many steps."""
     return replace(options, may_scatter=lambda _layer, _gone: scatter == "always")
+
+
+def check_tuning(original: Original, settings: TuningSettings) -> None:
+    """Find out before the work whether slim networks of a model can be tuned.
+
+    Raises:
+        UsageError: no training images, or no statistics to take anew.
+    """
+    if original.corpus is None or original.corpus.split != "train":
+        raise UsageError("tuning takes training images: give --split train")
+    if settings.bn_images and not batch_norms(original.module):
+        raise UsageError("--bn-reestimate: the network has no batch norm with running statistics")
+
+
+def tuned(original: Original, slim: Slim, settings: TuningSettings, name: str) -> tuple[Slim, TestFigures]:
+    """Return a slim network after its tuning, and what it answers on the test split then.
+
+    Raises:
+        UsageError, TrainingError: see ``finetune.tune``.
+    """
+    corpus, device = original.corpus, original.config.device
+    assert corpus is not None
+
+    def tell(done: int, total: int) -> None:
+        if original.progress is not None:
+            original.progress(f"fine-tuning {name}", done, total)
+
+    module = tune(slim.module, corpus, original.normalisation, settings, device=device, progress=tell)
+    tested = original.try_on_test(module, f"{name}, tuned")
+    assert tested is not None
+    return replace(slim, module=module, exact=copy.deepcopy(module).double()), tested.figures(original.tested)
 
 
 def timed(original: Original, slim: Slim) -> list[LatencyFigures]:

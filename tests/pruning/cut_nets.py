@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx import Interpreter, Node
+from torch.fx.node import map_aggregate
 
 from sparsity_audit.graph.feature_graph import FeatureGraph
 from sparsity_audit.graph.parameters import tensors_in
@@ -189,6 +190,10 @@ class HeldRun(Interpreter):
         layers = {layer.key: layer for layer in graph.layers}
         self.held = {held_node(layers[key]): values for key, values in holds.items()}
         self.read: dict[Node, Tensor] = {}
+
+    def call_function(self, target: object, args: tuple, kwargs: dict) -> object:
+        args, kwargs = map_aggregate((args, kwargs), lambda part: torch.float64 if part is torch.float32 else part)
+        return super().call_function(target, args, kwargs)
 
     def run_node(self, n: Node) -> object:
         if n.op == "get_attr":

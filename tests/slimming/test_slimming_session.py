@@ -200,6 +200,9 @@ def test_the_limit_on_the_error_keeps_the_harmless_filters_only() -> None:
             net, corpus(), PruneOptions("small", gamma_threshold=0.95, latency=False, max_error_increase=limit)
         )
         gone = sum(len(layer.removed) for layer in result.report.plan.layers)
+        last = result.report.classes[-1]
+        assert last.within_limit == (limit is not None)
+        assert last.removed == gone
         with torch.no_grad():
             assert result.slim is not None
             answers = result.slim.module(scaled(corpus().images)).argmax(1).numpy()  # type: ignore[arg-type]
@@ -247,3 +250,16 @@ def test_gamma_of_carriers_is_zero() -> None:
             assert float(part.weight.detach()[i - len(gone)]) == 0.0  # type: ignore[index]
             assert float(part.bias.detach()[i - len(gone)]) == pytest.approx(layer.held[i])  # type: ignore[index]
     assert GAMMA["small"] > 0
+
+
+def test_a_plan_of_an_audit_can_be_applied() -> None:
+    plan = audit(planted(), corpus(), rules=["paper"]).models[0].plan
+    assert plan is not None
+    again = applied(PruningPlan.model_validate_json(plan.to_json()))
+    wanted = pruned("small")
+    assert again.slim is not None
+    assert wanted.slim is not None
+    one, other = again.slim.module.state_dict(), wanted.slim.module.state_dict()
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert again.report.plan.images == plan.images
