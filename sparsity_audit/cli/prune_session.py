@@ -128,7 +128,7 @@ def _execute(
     with printer:
         ready = _ready(call, config, printer)
         pruned = work(ready, printer)
-    report, said = _write(call, pruned, ready)
+    report, said = _write(call, pruned)
     if not call.quiet:
         say(f"\n{prune_terminal.body(report, width=printer.width)}\n")
     say(prune_terminal.end(report, said, width=printer.width))
@@ -170,23 +170,19 @@ def _ready(call: Call, config: AuditConfig, printer: Printer) -> Ready:
     return Ready(subject, config, corpora)
 
 
-def _write(call: Call, pruned: Pruned, ready: Ready) -> tuple[PruneReport, list[str]]:
+def _write(call: Call, pruned: Pruned) -> tuple[PruneReport, list[str]]:
     """Write what was asked for, the model first; return the report as it was written, and a line on each file.
 
     Raises:
         CheckpointError, UsageError: a file cannot be written after all; each is whole, or as it was.
     """
-    from sparsity_audit.slimming.slim_file import write_slim
-
     output = None if call.dry_run or pruned.slim is None else call.output
     report = pruned.report.model_copy(update={"output": output})
     texts = [("plan", call.plan, f"{report.plan.to_json()}\n"), ("JSON report", call.json, f"{report.to_json()}\n")]
     if call.markdown is not None:
         texts.append(("Markdown", call.markdown, prune_markdown(report)))
-    if output is not None and pruned.slim is not None:
-        corpus = ready.corpora.statistics
-        names = None if corpus is None else list(corpus.class_names)
-        write_slim(Path(output), pruned.slim, report, ready.subject, names)
+    if output is not None:
+        pruned.save(output)
     said = [_model_line(call, output)]
     for name, path, text in texts:
         if path is not None:

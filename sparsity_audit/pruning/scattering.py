@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from torch import nn
 from torch.fx import Node
 
 from sparsity_audit.graph import ops
 from sparsity_audit.graph.chain import follow
 from sparsity_audit.graph.feature_graph import FeatureLayer
 from sparsity_audit.graph.parameters import module_path
+from sparsity_audit.models.slim import Scatter
 from sparsity_audit.pruning.channels import ChannelClasses
 from sparsity_audit.pruning.constants import result_of, scalar
 from sparsity_audit.pruning.holds import held_node
@@ -29,13 +31,13 @@ def can_scatter(layer: FeatureLayer, classes: ChannelClasses) -> bool:
         if between in classes.affine:
             return False
         between = between.args[0]
-    return last_steps(layer) is not None
+    return _last_steps(layer, classes.owners.owner(norm or layer.call)) is not None
 
 
-def last_steps(layer: FeatureLayer) -> list[Node] | None:
+def _last_steps(layer: FeatureLayer, owner: nn.Module | None) -> list[Node] | None:
     """Return what the module that would scatter does after the held tensor, as some norms apply a nonlinearity.
 
-    None where that is more than elementwise operations in a row.
+    None where that is more than elementwise operations in a row; putting filters among constants comes after them.
     """
     last = held_node(layer)
     source = follow(layer.call).norm or layer.call
@@ -43,7 +45,7 @@ def last_steps(layer: FeatureLayer) -> list[Node] | None:
     steps: list[Node] = []
     while True:
         within = [user for user in last.users if _is_within(user, inside)]
-        if not within:
+        if not within or (isinstance(owner, Scatter) and ops.op_name(within[0]) == "aten.index_copy.default"):
             return steps
         if len(last.users) > 1 or not _is_elementwise(within[0]):
             return None
@@ -51,9 +53,9 @@ def last_steps(layer: FeatureLayer) -> list[Node] | None:
         steps.append(last)
 
 
-def left_behind(layer: FeatureLayer, value: float) -> float:
-    """Return what stands in place of a filter where its module puts out, when it is held at a value."""
-    for step in last_steps(layer) or []:
+def left_behind(layer: FeatureLayer, owner: nn.Module, value: float) -> float:
+    """Return what stands in place of a filter where its norm, or else its convolution, puts out."""
+    for step in _last_steps(layer, owner) or []:
         found = result_of(step, [scalar(value), *step.args[1:]], step.kwargs)
         assert found is not None
         value = found

@@ -176,11 +176,11 @@ class _Surgeon:
         if path is None or len(kept) == len(items):
             return
         owner = self._owner(path)
-        for table in (owner._parameters, owner._buffers):
-            for name, tensor in table.items():
-                if tensor is not None and tensor.shape == (len(items),):
-                    cut = tensor.data[kept]
-                    setattr(owner, name, _parameter(cut, tensor) if isinstance(tensor, nn.Parameter) else cut)
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            tensor = getattr(owner, name, None)
+            if isinstance(tensor, Tensor):
+                cut = tensor.data[kept]
+                setattr(owner, name, _parameter(cut, tensor) if isinstance(tensor, nn.Parameter) else cut)
 
     def _scatter(self, layer: FeatureLayer) -> None:
         """Put what a layer still computes among the constants of the filters that left it."""
@@ -190,7 +190,7 @@ class _Surgeon:
         place = {i: position for position, i in enumerate(width)}
         index, fill = torch.tensor([place[i] for i in rows]), torch.zeros(len(width), dtype=torch.float64)
         for i in self.cut.scattered[layer.key]:
-            fill[place[i]] = left_behind(layer, self.cut.holds[layer.key][i])
+            fill[place[i]] = left_behind(layer, part, self.cut.holds[layer.key][i])
         if isinstance(part, Scatter):  # it did so before, after what was measured now
             old = {name: getattr(part, name) for name in (INDEX, FILL)}
             index, fill = old[INDEX][index], old[FILL].index_copy(0, old[INDEX], fill)

@@ -60,6 +60,8 @@ class _Cut(NamedTuple):
     details: int
 
 
+_NEXT = "Nothing was changed; the JSON report holds all indices, `sparsity-audit prune` takes the filters out."
+
 def to_markdown(report: AuditReport) -> str:
     """Return the report as GitHub Markdown of at most ``LONGEST`` characters.
 
@@ -172,7 +174,7 @@ def _recommendation(model: ModelReport, cut: _Cut) -> str:
     if model.plan is None:
         return ""
     removed = [f"{markdown_code(short(key))}: {safe(text)}" for key, text in removals(model.plan, LONGEST_RANGES)]
-    words = [*plan_words(model.plan), "Nothing was changed; the JSON report holds all indices, `sparsity-audit prune` takes the filters out."]
+    words = [*plan_words(model.plan), _NEXT]
     return (
         f"{bullets([safe(text) for text in words], cut.failures)}\n"
         f"{pipes(plan_table(model.plan), cut.details)}\n{bullets(removed, cut.details)}"

@@ -74,7 +74,11 @@ def _method_rows(row: ComparatorRow, report: ComparisonReport, timed: int) -> li
         return [[row.method, _LEAVES[row.leaves], *[DASH] * width]]
     ways: list[tuple[str, Callable[[Sequence[float]], float]]] = [(row.method, fmean)]
     if len(row.cuts) > 1:
-        ways = [(f"{row.method}, mean of {len(row.cuts)}", fmean), ("    least", min), ("    most", max)]
+        ways = [
+            (f"{row.method}, mean of {len(row.cuts)}", fmean),
+            (f"{row.method}, least", min),
+            (f"{row.method}, most", max),
+        ]
     return [[name, _LEAVES[row.leaves] if way is fmean else "", *_cells(row.cuts, report, way)] for name, way in ways]
 
 
@@ -153,7 +157,9 @@ def pareto_words(report: ParetoReport) -> list[str]:
     """Return what the table of a family means."""
     order = "|γ|" if report.objective is None else f"{report.objective} saved for the error added"
     words = ["each network is verified against the original with the same filters held at constants"]
-    words.append(f"lossless and silent filters go first, then the others by {order}")
+    words.append(
+        f"lossless and silent filters go first, then the others by {order}; living ones leave what they give on average"
+    )
     words.append("best for: neither another network here nor the original has as little of it and as low an error")
     return [*words, *_time_words([row for point in report.points for row in point.latency])]
 
@@ -168,7 +174,7 @@ def comparison_words(report: ComparisonReport) -> list[str]:
     rows = [row for block in report.blocks for row in block.rows]
     sources = {row.method: row.source for row in rows if row.source}
     if sources:
-        words.append("after " + ", ".join(f"{source} ({method})" for method, source in sources.items()))
+        words.append("; ".join(f"{method}: {source}" for method, source in sources.items()))
     words += dict.fromkeys(f"{row.method}: {row.reason}" for row in rows if row.reason is not None)
     for block in report.blocks:
         words += [f"{row.method}, {count(block.wanted)} filters: {row.remark}" for row in block.rows if row.remark]
@@ -203,6 +209,32 @@ def comparison_terminal(report: ComparisonReport, *, width: int = 80) -> str:
     for block in report.blocks:
         lines += ["", centred(_title(block), width, "-"), grid(comparison_table(block, report))]
     return "\n".join([*lines, *(line for text in comparison_words(report) for line in wrapped(text))])
+
+
+def end(report: ParetoReport | ComparisonReport, said: Sequence[str], *, width: int = 80) -> str:
+    """Return what was written, and last what came of it in one line.
+
+    Args:
+        said: about files, a line each.
+    """
+    outcome = _family_outcome(report) if isinstance(report, ParetoReport) else _comparison_outcome(report)
+    lines = [centred("summary", width), *(line for text in said for line in wrapped(text))]
+    return "\n".join([*lines, centred(f"{outcome} in {report.duration_seconds:.1f}s", width)])
+
+
+def _family_outcome(report: ParetoReport) -> str:
+    if not report.points:
+        return "no filter can go"
+    name, before = _COSTS[report.cost], getattr(report, report.cost)
+    least, most = (_less(before, getattr(report.points[at], report.cost)) for at in (0, -1))
+    errors = [point.final.error for point in report.points]
+    error = f"test error {percent(min(errors), 2)} to {percent(max(errors), 2)}"
+    return f"{plural(len(report.points), 'slim network')}, {name} {least} to {most}, {error}"
+
+
+def _comparison_outcome(report: ComparisonReport) -> str:
+    sizes = " and ".join(count(block.wanted) for block in report.blocks)
+    return f"{max(len(block.rows) for block in report.blocks)} methods at {sizes} filters"
 
 
 def pareto_markdown(report: ParetoReport) -> str:

@@ -48,6 +48,8 @@ SEEDS = (0, 1, 2)
 """Of the random choices."""
 SHARE, MORE = 0.3, 0.1
 """Of all filters, what goes in the second block; that much more than in the first, where it is not more."""
+_PEERS = {"magnitude": "Torch-Pruning L2", "bn_scale": "Torch-Pruning BN scale", "lamp": "Torch-Pruning LAMP"}
+_SAVED = {"params": "params", "macs": "MACs", "latency": "latency"}
 
 Choice = Callable[[int], Holds]
 """Gives the first so many filters of a method's own order, and what they are held at."""
@@ -199,7 +201,7 @@ class _Comparison:
         by_gamma, by_cost = functools.partial(self._first, None), functools.partial(self._first, objective)
         return [
             _Method("ours: dead, then |γ|", "", "mean", by_gamma, later=True),
-            _Method(f"ours: dead, then {objective} per error", "", "mean", by_cost, later=True),
+            _Method(f"ours: {_SAVED[objective]} for error", "", "mean", by_cost, later=True),
             *(
                 _Method(name, source, leaves, functools.partial(self._scored, score, leaves))
                 for name, source, leaves, score in _scores(self.original)
@@ -261,8 +263,8 @@ def _scores(original: Original) -> list[tuple[str, str, Leaves, Callable[[], Sco
     by_gamma = functools.partial(gamma, graph)
     found: list[tuple[str, str, Leaves, Callable[[], Scores]]] = [
         ("|γ|, β kept", "", "shift", by_gamma),
-        ("|γ|: Network Slimming", "Liu et al. 2017", "dropped", by_gamma),
-        ("L1 norm over layer's mean", "Li et al. 2017", "dropped", lambda: l1_norm(graph, relative=True)),
+        ("|γ|", "Liu et al. 2017, Network Slimming", "dropped", by_gamma),
+        ("L1 norm / layer's mean", "Li et al. 2017", "dropped", lambda: l1_norm(graph, relative=True)),
         ("APoZ", "Hu et al. 2016", "dropped", lambda: apoz(graph, corpus, normalise, batch_size=size)),
         (
             "Taylor",
@@ -273,5 +275,5 @@ def _scores(original: Original) -> list[tuple[str, str, Leaves, Callable[[], Sco
     ]
     for kind in get_args(TorchPruning):
         peers = functools.partial(torch_pruning, module, graph, kind)
-        found.append((f"{IMPORTANCES[kind]}", "Torch-Pruning", "dropped", peers))
+        found.append((_PEERS[kind], f"Torch-Pruning's {IMPORTANCES[kind]}", "dropped", peers))
     return [(name, source, leaves, functools.cache(score)) for name, source, leaves, score in found]

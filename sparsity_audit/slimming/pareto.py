@@ -12,13 +12,13 @@ import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sparsity_audit.engine.corpora import Corpora, Progress
 from sparsity_audit.engine.subject import Subject
 from sparsity_audit.schema.config import AuditConfig
 from sparsity_audit.schema.plan import CutSettings, PruningClass, PruningPlan
-from sparsity_audit.schema.prune_report import TestFigures
+from sparsity_audit.schema.prune_report import PruneReport, TestFigures
 from sparsity_audit.schema.slim_tables import Aim, Cost, ParetoPoint, ParetoReport, TuningSettings
 from sparsity_audit.slimming.attempt import Attempt, attempt
 from sparsity_audit.slimming.order import Objective
@@ -33,8 +33,11 @@ from sparsity_audit.thresholds import GAMMA_THRESHOLD
 MOST = 0.7
 """Of the cost, what the smallest network of a family does without; more where the lossless filters nearly do."""
 
-Keep = Callable[[ParetoPoint, Slim], None]
-"""Takes each network as soon as it is made; that none is better for a cost is known only at the end."""
+Keep = Callable[[ParetoPoint, Slim, PruneReport], None]
+"""Takes each network as soon as it is made, with what ``prune`` would report of it for its slim file.
+
+Whether none is better for a cost is known only at the end.
+"""
 
 
 @dataclass(frozen=True)
@@ -115,11 +118,11 @@ class _Family:
             if not tried.empty:
                 point, slim = self._point(f"slim-{len(points):02d}", wanted, tried)
                 points.append(point)
-                self.keep(point, slim)
+                self.keep(point, slim, self._report(point))
         if not points:
             self.notes.append("no filter can go")
         return ParetoReport(
-            **facts(self.original, self.before, self.started, self.clock),
+            **self._facts(),
             gamma_threshold=self.options.gamma_threshold,
             objective=self.options.objective,
             notes=self.notes,
@@ -127,6 +130,14 @@ class _Family:
             tuning=self.tuning,
             points=marked(points, self.original.size, self.before),
         )
+
+    def _facts(self) -> dict[str, Any]:
+        return facts(self.original, self.before, self.started, self.clock)
+
+    def _report(self, point: ParetoPoint) -> PruneReport:
+        assert point.plan.pruning_class is not None
+        kind, plan, latency = point.plan.pruning_class, point.plan, point.latency
+        return PruneReport(**self._facts(), classes=[], chosen=kind, plan=plan, latency=latency, output=None)
 
     def _wanted(self) -> list[_Wanted]:
         """Return the networks to make, the largest first; those that would be the same are one."""

@@ -6,6 +6,7 @@ import datetime
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from sparsity_audit.engine.corpora import Corpora, Progress, corpus_info
 from sparsity_audit.engine.session import tool_info
@@ -22,10 +23,11 @@ from sparsity_audit.slimming.latency import BATCH_SIZES, measure_latency
 from sparsity_audit.slimming.limited import largest_within
 from sparsity_audit.slimming.order import Candidate, Objective
 from sparsity_audit.slimming.ordering import in_order
-from sparsity_audit.slimming.original import look_at
+from sparsity_audit.slimming.original import Original, look_at
 from sparsity_audit.slimming.planning import CLASSES, figures, holds_in, plan_of
 from sparsity_audit.slimming.scattering import Policy, recorded, scatter_policy
 from sparsity_audit.slimming.slim import Slim
+from sparsity_audit.slimming.slim_file import write_slim
 from sparsity_audit.thresholds import GAMMA_THRESHOLD
 
 
@@ -51,6 +53,20 @@ class Pruned:
 
     report: PruneReport
     slim: Slim | None
+    original: Original
+
+    def save(self, path: str | Path) -> None:
+        """Write the slim network as safetensors, which every command of ours loads; whole or not at all.
+
+        Raises:
+            UsageError: nothing could go, so there is no slim network.
+            CheckpointError: the file cannot be written.
+        """
+        if self.slim is None:
+            raise UsageError(f"{path}: not written: no {self.report.chosen} filter can go")
+        corpus = self.original.corpus
+        names = None if corpus is None else list(corpus.class_names)
+        write_slim(Path(path), self.slim, self.report, self.original.subject, names)
 
 
 def prune(
@@ -228,7 +244,7 @@ class _Session:
             output=None,
             notes=self.notes,
         )
-        return Pruned(report, None if tried.empty else tried.slim)
+        return Pruned(report, None if tried.empty else tried.slim, self.original)
 
     def _latency(self, tried: Attempt) -> list[LatencyFigures]:
         batch = self.original.graph.captured.batch

@@ -229,10 +229,8 @@ def test_a_carrier_takes_over_the_kernels_of_the_others() -> None:
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("scattered", [True, False])
 def test_what_a_dead_filter_held_does_not_leak(bad: float, affine: bool, scattered: bool) -> None:
-    net = Wired(
-        lambda m, x: pooled(m.r(y := m.b(m.c(x)))) + (pooled(m.r(y + m.c2(x))) if scattered else 0),
-        **{"c": conv(bias=True), "b": nn.BatchNorm2d(8, affine=affine), "r": conv(8, 6), "c2": conv()},
-    )
+    parts = {"c": conv(bias=True), "b": nn.BatchNorm2d(8, affine=affine), "r": conv(8, 6), "c2": conv()}
+    net = Wired(lambda m, x: m.r(m.b(m.c(x)) + (m.c2(x) if scattered else 0)), **parts)
     prepared(net)
     net.c.weight.data[[1, 4]] = bad
     net.c.bias.data[4] = bad
@@ -251,11 +249,11 @@ def test_a_carrier_without_a_norm_or_a_bias_gets_a_bias() -> None:
 
 
 def test_flags_and_precisions_stay() -> None:
-    net = Wired(
-        lambda m, x: m.h(pooled(m.r(torch.relu(m.b(m.c(x)))))) * m.scale.to(x.dtype) + m.counts,
-        **{"c": conv(), "b": norm(), "r": conv(8, 6, padding=0, bias=True), "h": nn.Linear(6, 4)},
-        **{"scale": torch.tensor([0.1, 1, 2, 3], dtype=torch.float64), "counts": torch.arange(4)},
-    )
+    def wiring(m: nn.Module, x: Tensor) -> Tensor:
+        return m.h(pooled(m.r(torch.relu(m.b(m.c(x)))))) * m.scale.to(x.dtype) + m.counts
+
+    numbers = {"scale": torch.tensor([0.1, 1, 2, 3], dtype=torch.float64), "counts": torch.arange(4)}
+    net = Wired(wiring, c=conv(), b=norm(), r=conv(8, 6, padding=0, bias=True), h=nn.Linear(6, 4), **numbers)
     for frozen in (net.c.weight, net.b.bias, net.r.weight, net.r.bias):
         frozen.requires_grad_(False)
     graph = build_graph(prepared(net), SHAPE)
