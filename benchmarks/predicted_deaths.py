@@ -54,7 +54,9 @@ class Trial:
 
 
 def spec_of(run: Path) -> ZooSpec | None:
-    """Return the spec of a finished run that kept snapshots."""
+    """Return the spec of a finished run that kept its snapshots and its weights."""
+    if not (run / "model.safetensors").is_file():
+        return None
     record = TrainingRecord.model_validate_json((run / "record.json").read_text())
     regularised = record.spec.regularizer.kind != "none"
     return record.spec if record.status == "finished" and record.snapshots and regularised else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import datetime
 import functools
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from typing import Any, NamedTuple
 
 from sparsity_audit.engine.corpora import Corpora, Progress
 from sparsity_audit.engine.subject import Subject
+from sparsity_audit.pruning.holds import Holds
+from sparsity_audit.pruning.structure import plan_cut
 from sparsity_audit.schema.config import AuditConfig
 from sparsity_audit.schema.plan import CutSettings, PruningClass, PruningPlan
 from sparsity_audit.schema.prune_report import PruneReport, TestFigures
@@ -24,7 +27,7 @@ from sparsity_audit.slimming.attempt import Attempt, attempt
 from sparsity_audit.slimming.order import Objective
 from sparsity_audit.slimming.original import look_at
 from sparsity_audit.slimming.planning import CLASSES, plan_of
-from sparsity_audit.slimming.removal_order import Removal, holds_from, planned_size, removal_order
+from sparsity_audit.slimming.removal_order import Removal, Size, holds_from, planned_size, removal_order
 from sparsity_audit.slimming.scattering import Policy
 from sparsity_audit.slimming.several import check_tuning, cut_options, facts, searching, tested_figures, timed, tuned
 from sparsity_audit.slimming.slim import Slim
@@ -45,7 +48,7 @@ class ParetoOptions:
     """What family is wanted."""
 
     points: int = 8
-    """Budgets, the lossless network among them; the paper's threshold comes on top."""
+    """Networks of about even distances, the lossless one among them; that of the paper's threshold comes on top."""
     objective: Objective | None = None
     """What living filters are ordered by; |γ| where left out. Budgets are of params for params, else of MACs."""
     gamma_threshold: float = GAMMA_THRESHOLD
@@ -77,7 +80,7 @@ def family(
 ) -> ParetoReport:
     """Make slim networks of one model, from the lossless one down to ``MOST`` of the cost gone. The model stays.
 
-    A budget that cannot be met because a layer would be empty ends the family with what can go.
+    The family ends earlier where a layer would be empty.
 
     Raises:
         UsageError: no architecture, no labelled images, a network that cannot be tuned as wanted.
@@ -104,6 +107,7 @@ class _Family:
         self.notes = list(self.original.report.notes)
         self.settings = CutSettings(min_width=options.min_width, round_to=options.round_to)
         self.cut_options = cut_options(self.original, options.min_width, options.round_to, options.scatter)
+        self.searched = searching(self.cut_options, options.scatter)
         self.tuning = None if options.tuning is None or options.tuning.idle else options.tuning
         if self.tuning is not None:
             check_tuning(self.original, self.tuning)
@@ -112,7 +116,7 @@ class _Family:
         """Make the networks one after the other, and say at the end which are the best."""
         points: list[ParetoPoint] = []
         for wanted in self._wanted():
-            holds = holds_from(wanted.removals)
+            holds = self._usable(wanted.removals)
             exact = all(removal.filter.kind == CLASSES[0] for removal in wanted.removals)
             tried = attempt(self.original, holds, self.cut_options, exact=exact)
             if not tried.empty:
@@ -142,30 +146,48 @@ class _Family:
     def _wanted(self) -> list[_Wanted]:
         """Return the networks to make, the largest first; those that would be the same are one."""
         order = removal_order(self.original, self.options.gamma_threshold, self.options.objective)
-        searched = searching(self.cut_options, self.options.scatter)
-        place = 1 if self.cost == "params" else 2
+        place = ("params", "macs").index(self.cost)
+        whole = self.original.size[place]
 
         @functools.cache
+        def size(count: int) -> Size:
+            return planned_size(self.original, holds_from(order[:count]), self.searched)
+
         def left(count: int) -> int:
-            return planned_size(self.original, holds_from(order[:count]), searched)[place]
+            return int(getattr(size(count), self.cost))
 
         lossless = sum(removal.filter.kind == CLASSES[0] for removal in order)
         dead = [removal for removal in order if not removal.alive]
-        at_threshold = planned_size(self.original, holds_from(dead), searched)[place]
+        at_threshold = planned_size(self.original, holds_from(dead), self.searched)
         found = [
             _Wanted(["lossless"], None, order[:lossless], left(lossless)),
-            _Wanted(["paper"], None, dead, at_threshold),
+            _Wanted(["paper"], None, dead, int(getattr(at_threshold, self.cost))),
         ]
-        whole = self.original.size[place - 1]
-        for share in shares(1 - left(lossless) / whole, self.options.points):
-            budget = int((1 - share) * whole)
-            count = bisect.bisect_left(range(len(order) + 1), -budget, key=lambda count: -left(count))
-            if count > len(order):
-                self.notes.append(f"no more than {1 - left(len(order)) / whole:.1%} can go: no layer may be empty")
-                found.append(_Wanted(["budget"], share, order, left(len(order))))
-                break
+        counts = range(len(order) + 1)
+        end = bisect.bisect_left(counts, True, key=lambda count: bool(size(count).narrow - at_threshold.narrow)) - 1
+        first, most = 1 - left(lossless) / whole, 1 - left(end) / whole
+        wanted = max(MOST, (1 + first) / 2)
+        if most < wanted:
+            name = "params" if self.cost == "params" else "MACs"
+            self.notes.append(
+                f"the family ends with {100 * most:.1f} % of the {name} gone: then a layer would be empty"
+            )
+        for share in shares(first, min(wanted, most), self.options.points):
+            budget = math.ceil((1 - share) * whole)
+            count = bisect.bisect_left(counts, -budget, hi=end, key=lambda count: -left(count))
             found.append(_Wanted(["budget"], share, order[:count], left(count)))
         return _once(found)
+
+    def _usable(self, removals: Sequence[Removal]) -> Holds:
+        """Return what filters are held at, living ones only where their channel goes.
+
+        Where others keep a channel alive, a dead filter may leave a constant in it; of a living one that would add to
+        the error and save next to nothing.
+        """
+        cut = plan_cut(self.original.graph, self.original.classes, holds_from(removals), self.searched)
+        return holds_from(
+            each for each in removals if not each.alive or each.filter.index in cut.holds.get(each.layer, {})
+        )
 
     def _point(self, name: str, wanted: _Wanted, tried: Attempt) -> tuple[ParetoPoint, Slim]:
         """Return what came of a cut, and the network as it is to be written."""
@@ -202,15 +224,16 @@ class _Family:
         return plan_of(tried, going, riskiest, self.settings, threshold)
 
 
-def shares(first: float, points: int) -> list[float]:
-    """Return the shares of the cost that budgets take, after the lossless one, which takes ``first``.
+def shares(first: float, last: float, points: int) -> list[float]:
+    """Return the shares of the cost that budgets take, evenly spaced from the lossless network's on.
 
-    They are evenly spaced up to ``MOST``, or halfway between the lossless one and everything where that is more. A
-    lossless network that saves nothing is none of the family's points.
+    Args:
+        first: what the lossless network does without; one that saves nothing is none of the family's points.
+        last: what the smallest network does without.
+        points: of the family, the lossless one among them.
     """
-    last = max(MOST, (1 + first) / 2)
     steps = points - 1 if first > 0 else points
-    return [first + (last - first) * step / steps for step in range(1, steps + 1)]
+    return [first + (last - first) * step / steps for step in range(1, steps + 1)] if last > first else []
 
 
 def marked(points: Sequence[ParetoPoint], size: tuple[int, int], before: TestFigures) -> list[ParetoPoint]:

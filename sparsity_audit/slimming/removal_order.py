@@ -40,6 +40,8 @@ class Size(NamedTuple):
     removed: int
     params: int
     macs: int
+    narrow: frozenset[str]
+    """Layers that have lost filters and are as narrow as layers may be."""
 
 
 def removal_order(original: Original, gamma_threshold: float, objective: Objective | None) -> list[Removal]:
@@ -76,11 +78,16 @@ def planned_size(original: Original, holds: Holds, options: CutOptions) -> Size:
     layers = original.graph.layers
     found = fates(original.graph, original.classes, plan_cut(original.graph, original.classes, holds, options))
     gone = np.zeros(original.graph.filters, bool)
+    narrow = set()
+    least = -(-max(options.min_width, 1) // options.round_to) * options.round_to
     for layer in layers:
-        gone[[layer.first + i for i in found[layer.key].removed]] = True
+        removed = found[layer.key].removed
+        gone[[layer.first + i for i in removed]] = True
+        if removed and layer.filters - len(removed) <= least:
+            narrow.add(layer.key)
     lost = total_lost(Ledger(layers).lost(gone))
     params, macs = original.size
-    return Size(int(gone.sum()), params - (lost.params or 0), macs - (lost.macs or 0))
+    return Size(int(gone.sum()), params - (lost.params or 0), macs - (lost.macs or 0), frozenset(narrow))
 
 
 def _weighed(original: Original, removal: Removal) -> bool:

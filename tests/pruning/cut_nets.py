@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,9 +11,11 @@ from torch import Tensor, nn
 from torch.fx import Interpreter, Node
 from torch.fx.node import map_aggregate
 
-from sparsity_audit.graph.feature_graph import FeatureGraph
+from sparsity_audit.graph.feature_graph import FeatureGraph, build_graph
 from sparsity_audit.graph.parameters import tensors_in
 from sparsity_audit.pruning.holds import Holds, held_node
+from sparsity_audit.pruning.structure import CutOptions
+from sparsity_audit.slimming.slim import Slim, slim_module
 
 SHAPE = (3, 8, 8)
 
@@ -230,3 +233,28 @@ def random_holds(graph: FeatureGraph, seed: int, values: tuple[float, ...] = (0.
                 yield layer.key, {i: values[place] for i, place in zip(chosen, which, strict=True)}
 
     return dict(drawn())
+
+
+def assert_exact(graph: FeatureGraph, holds: Holds, slim: nn.Module, x: Tensor, names: list[str] | None = None) -> None:
+    """Compare each output with the held original's, relative to its own scale."""
+    with torch.no_grad():
+        found = tensors_in(slim(x))
+    wanted = held_outputs(graph, holds, x)
+    assert len(found) == len(wanted)
+    for place, (ours, theirs) in enumerate(zip(found, wanted, strict=True)):
+        assert theirs.isfinite().all()
+        scale = max(float(theirs.abs().max()), 1e-3)
+        assert ours.shape == theirs.shape
+        assert float((ours - theirs).abs().max()) <= 1e-10 * scale, names[place] if names else place
+
+
+def slimmed(net: nn.Module, holds: Holds, **options: Any) -> Slim:
+    """Return the slim network, which was compared with the held original."""
+    graph = build_graph(prepared(net), SHAPE)
+    slim = slim_module(net, graph, holds, CutOptions(**options))
+    assert_exact(graph, slim.cut.holds, slim.exact, images())
+    return slim
+
+
+def scattering(_layer: object, _gone: int) -> bool:
+    return True

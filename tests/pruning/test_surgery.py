@@ -18,15 +18,17 @@ from cut_nets import (
     Make,
     Side,
     Wired,
+    assert_exact,
     between,
     conv,
-    held_outputs,
     images,
     norm,
     pooled,
     prepared,
     random_holds,
     read_by,
+    scattering,
+    slimmed,
 )
 from cut_sharing import SHARING
 from torch import Tensor, nn
@@ -34,9 +36,8 @@ from torch import Tensor, nn
 from sparsity_audit.graph.feature_graph import FeatureGraph, build_graph
 from sparsity_audit.graph.parameters import tensors_in
 from sparsity_audit.models.slim import resize
-from sparsity_audit.pruning.holds import Holds
 from sparsity_audit.pruning.structure import CutOptions
-from sparsity_audit.slimming.slim import Slim, slim_module
+from sparsity_audit.slimming.slim import slim_module
 
 LARGER = (3, 13, 10)
 
@@ -87,19 +88,6 @@ def assert_same(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     for name, (value, place) in before["values"].items():
         assert torch.equal(value, after["values"][name][0]), name
         assert place == after["values"][name][1], name
-
-
-def assert_exact(graph: FeatureGraph, holds: Holds, slim: nn.Module, x: Tensor, names: list[str] | None = None) -> None:
-    """Compare each output with the held original's, relative to its own scale."""
-    with torch.no_grad():
-        found = tensors_in(slim(x))
-    wanted = held_outputs(graph, holds, x)
-    assert len(found) == len(wanted)
-    for place, (ours, theirs) in enumerate(zip(found, wanted, strict=True)):
-        assert theirs.isfinite().all()
-        scale = max(float(theirs.abs().max()), 1e-3)
-        assert ours.shape == theirs.shape
-        assert float((ours - theirs).abs().max()) <= 1e-10 * scale, names[place] if names else place
 
 
 def check(kind: str, options: str, seed: int) -> None:
@@ -167,18 +155,6 @@ def test_a_slim_network_is_its_tensors_and_its_groups(kind: str) -> None:
         ):
             assert torch.equal(ours, theirs)
     assert slim.groups if kind == "joins" else not slim.groups
-
-
-def slimmed(net: nn.Module, holds: Holds, **options: Any) -> Slim:
-    """Return the slim network, which was compared with the held original."""
-    graph = build_graph(prepared(net), SHAPE)
-    slim = slim_module(net, graph, holds, CutOptions(**options))
-    assert_exact(graph, slim.cut.holds, slim.exact, images())
-    return slim
-
-
-def scattering(_layer: object, _gone: int) -> bool:
-    return True
 
 
 def test_a_constant_goes_into_the_bias_of_an_unpadded_reader() -> None:
