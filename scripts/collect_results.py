@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from sparsity_audit.errors import CheckpointError
 from sparsity_audit.files import write_whole
@@ -104,7 +105,16 @@ def _audit_text(run: FoundRun, name: str) -> bytes | None:
     report["models"][0]["path"] = name
     report["config"] |= {"models": [name], "data_root": None, "json": None, "markdown": None}
     report["config_file"] = None
-    return json.dumps(report, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return json.dumps(_short(report), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _short(value: Any) -> Any:
+    """Return a document with its numbers at nine digits: all that float32 has, in half the bytes."""
+    if isinstance(value, float):
+        return float(f"{value:.9g}")
+    if isinstance(value, dict):
+        return {key: _short(part) for key, part in value.items()}
+    return [_short(part) for part in value] if isinstance(value, list) else value
 
 
 if __name__ == "__main__":

@@ -155,7 +155,8 @@ def _tuning(settings: TuningSettings) -> str:
 
 def pareto_words(report: ParetoReport) -> list[str]:
     """Return what the table of a family means."""
-    order = "|γ|" if report.objective is None else f"{_COSTS.get(report.objective, report.objective)} saved for the error added"
+    saved = _COSTS.get(report.objective or "", report.objective)
+    order = "|γ|" if saved is None else f"{saved} saved for the error added"
     words = ["each network is verified against the original with the same filters held at constants"]
     words.append(
         f"lossless and silent filters go first, then the others by {order}; living ones leave what they give on average"
