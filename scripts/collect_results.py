@@ -109,12 +109,12 @@ def _audit_text(run: FoundRun, name: str) -> bytes | None:
 
 
 def _short(value: Any) -> Any:
-    """Return a document with its numbers at nine digits: all that float32 has, in half the bytes."""
-    if isinstance(value, float):
-        return float(f"{value:.9g}")
+    """Return a document whose lists have their numbers at nine digits: all that float32 has, in half the bytes."""
     if isinstance(value, dict):
         return {key: _short(part) for key, part in value.items()}
-    return [_short(part) for part in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [float(f"{part:.9g}") if isinstance(part, float) else _short(part) for part in value]
+    return value
 
 
 if __name__ == "__main__":

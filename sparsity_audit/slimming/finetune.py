@@ -121,7 +121,7 @@ def reestimate(
 
     Raises:
         UsageError: no batch norm with statistics, or a network that fails while these train.
-        DataError: images that are decoded on the way, and bad; a single image.
+        DataError: images that are decoded on the way, and bad.
     """
     model = nn.Module.eval(copy.deepcopy(module)).to(device)
     norms = batch_norms(model)

@@ -148,7 +148,7 @@ class Failing(Net):
     [lambda net: finetune(net, corpus(), INFO, settings()), lambda net: reestimate(net, corpus(), INFO, 9, 9, 0)],
 )
 def test_a_network_that_fails_while_it_trains_is_one_line(work: Callable[[nn.Module], nn.Module]) -> None:
-    with pytest.raises(UsageError, match="Failing fails while it trains: .*not like this"):
+    with pytest.raises(UsageError, match=r"Failing fails while it trains: not$"):
         work(Failing().eval())
 
 
@@ -208,4 +208,4 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UsageError, match="none with running statistics"):
         reestimate(nn.Sequential(nn.Flatten(), nn.Linear(72, 3)), corpus(), INFO, 10, 10, 0)
     with pytest.raises(DataError, match="at least 2 images"):
-        reestimate(made(), corpus(), INFO, 1, 10, 0)
+        finetune(made(), corpus(1), INFO, settings())
