@@ -53,6 +53,23 @@ Objective = Annotated[
 ]
 Scatter = Annotated[Literal["measured", "always", "never"], typer.Option(help=_SCATTER)]
 Plan = Annotated[str | None, typer.Option(help="Write what goes, index by index, for apply-plan.", metavar="FILE")]
+Pareto = Annotated[
+    str | None, typer.Option(help="Make a family of slim models, each verified, with table and picture.", metavar="DIR")
+]
+Points = Annotated[int, typer.Option(help="Networks of the family.", metavar="N")]
+Compare = Annotated[
+    bool,
+    typer.Option("--compare", help="Set L1 norm, Network Slimming, APoZ, ... beside ours"),
+]
+Share = Annotated[float | None, typer.Option(help="Share of all filters that --compare also removes.", metavar="F")]
+BnReestimate = Annotated[
+    int | None,
+    typer.Option(help="Running statistics from N training images; of --pareto, --compare.", metavar="N"),
+]
+Finetune = Annotated[
+    int | None, typer.Option(help="Steps of fine-tuning after the check; of --pareto, --compare.", metavar="STEPS")
+]
+FinetuneLr = Annotated[float | None, typer.Option(help="Its learning rate.", metavar="LR")]
 
 
 def prune(
@@ -70,6 +87,13 @@ def prune(
     plan: Plan = None,
     json: Json = None,
     markdown: Markdown = None,
+    pareto: Pareto = None,
+    points: Points = 8,
+    compare: Compare = False,
+    share: Share = None,
+    bn_reestimate: BnReestimate = None,
+    finetune: Finetune = None,
+    finetune_lr: FinetuneLr = None,
     no_latency: NoLatency = False,
     quiet: Quiet = False,
     data_root: DataRoot = None,
@@ -90,12 +114,23 @@ def prune(
     Exit codes: 0 done, also where nothing can go, 1 --max-error-increase cannot be kept, 2 interrupted,
     3 internal error, 4 usage, or input that is unreadable or refused.
     """
+    from sparsity_audit.cli.prune_more import Tuning, run_compare, run_pareto
     from sparsity_audit.cli.prune_session import Call, Wanted, prune_model
+    from sparsity_audit.errors import UsageError
 
     keys = overrides(data, data_root, split, arch, mean, std, resize, crop, limit, seed, batch_size, device)
     call = Call(model, output, dry_run, plan, json, markdown, keys, trust_code=trust_code, quiet=quiet)
     timed = not no_latency
     wanted = Wanted(pruning_class, threshold, min_width, round_to, max_error_increase, scatter, timed, objective)
+    tuning = Tuning(bn_reestimate, finetune, finetune_lr)
+    if pareto is not None and compare:
+        raise UsageError("--pareto and --compare are two things: give one of them")
+    if pareto is not None:
+        return run_pareto(call, wanted, pareto, points=points, tuning=tuning)
+    if compare:
+        return run_compare(call, wanted, share=share, tuning=tuning)
+    if tuning != Tuning() or share is not None:
+        raise UsageError("--bn-reestimate, --finetune, --finetune-lr and --share go with --pareto or --compare")
     return prune_model(call, wanted)
 
 

@@ -10,11 +10,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from torch.fx import Node
-
 from sparsity_audit.graph.chain import follow
-from sparsity_audit.graph.feature_graph import FeatureGraph
-from sparsity_audit.graph.parameters import channel_parameter, parameter_path
+from sparsity_audit.graph.feature_graph import FeatureGraph, FeatureLayer
+from sparsity_audit.graph.parameters import channel_parameter
 from sparsity_audit.pruning.channels import ChannelClasses
 from sparsity_audit.pruning.holds import Holds
 
@@ -32,23 +30,22 @@ class Choice(NamedTuple):
     impossible: set[int]
 
 
-def choose_carriers(wanted: Sequence[Constants], able: frozenset[int]) -> Choice:
+def choose_carriers(wanted: Sequence[Constants], unable: set[int]) -> Choice:
     """Choose one carrier for each padded convolution, the same for several where that goes.
 
     Args:
-        able: classes that can be a constant of their own.
+        unable: classes that can't be made a constant.
     """
     shared = Counter(item for found in wanted for item in found)
     carriers: set[int] = set()
     impossible: set[int] = set()
     for found in sorted(wanted, key=len):
         enough = max(map(abs, found.values())) / _FACTOR
-        strong = [item for item, value in found.items() if abs(value) >= enough and item in able]
-        if carriers.isdisjoint(strong):
-            if strong:
-                carriers.add(max(strong, key=lambda item: (shared[item], abs(found[item]), -item)))
-            else:
-                impossible |= found.keys()
+        strong = [item for item, value in found.items() if abs(value) >= enough and item not in unable]
+        if not strong:
+            impossible |= found.keys()
+        elif carriers.isdisjoint(strong):
+            carriers.add(max(strong, key=lambda item: (shared[item], abs(found[item]), -item)))
     return Choice(carriers, impossible - carriers)
 
 
@@ -58,23 +55,34 @@ def idle(carriers: set[int], wanted: Sequence[Constants], gone: set[int]) -> set
     return carriers - busy
 
 
-def able_to_carry(graph: FeatureGraph, classes: ChannelClasses, holds: Holds) -> frozenset[int]:
-    """Return the classes that can be made a constant: all their filters are held, at one value for one parameter."""
-    able: dict[int, bool] = {}
-    values: dict[tuple[str, int], float] = {}
-    norms = {follow(layer.call).norm for layer in graph.layers}
-    loose = {channel_parameter(node) for node in classes.affine.keys() - norms}
+def unable_to_carry(graph: FeatureGraph, classes: ChannelClasses, holds: Holds) -> set[int]:
+    """Return the classes with a held filter that can't be made the constant that it is held at.
+
+    It is made so in its norm, else in its convolution's bias. Whatever else has these parameters has to agree.
+    """
+    norms = {layer.key: follow(layer.call).norm for layer in graph.layers}
+    loose = {channel_parameter(node) for node in classes.affine.keys() - set(norms.values())}
+    sharing: dict[str | None, list[str]] = {}
+    written: dict[str, str | None] = {}
     for layer in graph.layers:
-        held = holds.get(layer.key, {})
-        norm = follow(layer.call).norm
-        path = _written(layer.call, norm)
-        writable = path not in loose and (norm is not None or classes.owners.bias_place(layer.call) is not None)
-        for i, item in enumerate(classes.classes(classes.outputs[layer.call])):
-            fits = writable and i in held and values.setdefault((path, i), held[i]) == held[i]
-            able[item] = able.get(item, True) and fits
-    return frozenset(item for item, fits in able.items() if fits)
+        norm = norms[layer.key]
+        written[layer.key] = layer.weight if norm is None else channel_parameter(norm)
+        for path in {layer.weight, written[layer.key]}:
+            sharing.setdefault(path, []).append(layer.key)
 
+    def fits(layer: FeatureLayer, index: int, value: float) -> bool:
+        path = written[layer.key]
+        if path in loose or (norms[layer.key] is None and classes.owners.bias_place(layer.call) is None):
+            return False
+        others = {key for shared in (path, layer.weight) for key in sharing[shared]}
+        return all(
+            index in holds.get(key, {}) and (written[key] != path or holds[key][index] == value) for key in others
+        )
 
-def _written(call: Node, norm: Node | None) -> str:
-    """Return the parameter that makes a filter constant: of its norm, else of the convolution."""
-    return str(channel_parameter(norm) if norm is not None else parameter_path(call, 1))
+    layers = {layer.key: layer for layer in graph.layers}
+    return {
+        classes.find(classes.outputs[layers[key].call][i])
+        for key, held in holds.items()
+        for i, value in held.items()
+        if not fits(layers[key], i, value)
+    }

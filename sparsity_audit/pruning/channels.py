@@ -31,6 +31,9 @@ from sparsity_audit.pruning.partition import FIXED, NOTHING, PARAMETER, Items, P
 from sparsity_audit.pruning.positions import keeps_channels
 
 
+OWN_OUTPUT = "it is the network's own output"
+
+
 @dataclass(frozen=True)
 class Reader:
     """A call that reads channels one by one, with weights of its own for each: a convolution or a linear layer."""
@@ -195,7 +198,7 @@ class ChannelClasses(LabelRun):
 
     def output(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Pin what the network answers with."""
-        self._pin_all(args, "it is the network's own output")
+        self._pin_all(args, OWN_OUTPUT)
         return super().output(target, args, kwargs)
 
     def merged(self, labels: Sequence[int]) -> int:

@@ -18,8 +18,8 @@ from sparsity_audit.graph.feature_graph import FeatureGraph, FeatureLayer
 from sparsity_audit.graph.label_run import example_shape
 from sparsity_audit.graph.ops import is_convolution, is_transposed
 from sparsity_audit.graph.parameters import short_name
-from sparsity_audit.pruning.carriers import able_to_carry, choose_carriers, idle
-from sparsity_audit.pruning.channels import ChannelClasses
+from sparsity_audit.pruning.carriers import choose_carriers, idle, unable_to_carry
+from sparsity_audit.pruning.channels import OWN_OUTPUT, ChannelClasses
 from sparsity_audit.pruning.constants import ChannelConstants, Values, pads
 from sparsity_audit.pruning.groups import keep_groups_even
 from sparsity_audit.pruning.holds import Holds, held_node
@@ -168,8 +168,8 @@ class _Cutter:
             if is_convolution(reader.node) and pads(reader.node)
         ]
         wanted = [constants for constants in found if constants]
-        able = able_to_carry(self.graph, self.classes, self.holds) if wanted else frozenset[int]()
-        self.carriers, impossible = choose_carriers(wanted, able)
+        unable = unable_to_carry(self.graph, self.classes, self.holds) if wanted else set[int]()
+        self.carriers, impossible = choose_carriers(wanted, unable)
         for item in impossible:
             self._keep(item, "under zero padding no other constant can make up for it")
         self.gone -= self.carriers
@@ -202,8 +202,10 @@ class _Cutter:
 
     def _scattered(self, layer: FeatureLayer, held: Mapping[int, float]) -> list[int]:
         """Return the filters that may leave their convolution though their channel stays."""
-        kept = [i for i, item in enumerate(self.items[layer.key]) if item not in self.gone]
-        left = [i for i in kept if i in held and self.items[layer.key][i] not in self.carriers]
+        items = self.items[layer.key]
+        kept = [i for i, item in enumerate(items) if item not in self.gone]
+        left = [i for i in kept if i in held and items[i] not in self.carriers]
+        left = [i for i in left if self.classes.why_pinned(items[i]) != OWN_OUTPUT]
         narrow = self._width(layer, len(kept) - len(left))
         left = sorted(self._by_worth(layer, left)[max(narrow - (len(kept) - len(left)), 0) :])
         apart = left and can_scatter(layer, self.classes)

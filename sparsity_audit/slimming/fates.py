@@ -35,6 +35,6 @@ def fates(graph: FeatureGraph, classes: ChannelClasses, cut: Cut) -> dict[str, F
             removed=sorted({*gone, *scattered}),
             derived=[i for i in gone if i not in held],
             scattered=scattered,
-            carriers=[i for i, item in enumerate(items) if item in cut.carriers],
+            carriers=[i for i, item in enumerate(items) if item in cut.carriers and i in held],
         )
     return found

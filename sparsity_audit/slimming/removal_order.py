@@ -118,7 +118,7 @@ def typical(gamma: Floats, beta: Floats) -> Floats:
     in their place and 32 % with this, 17 % before.
     """
     width = np.maximum(np.abs(gamma), np.finfo(np.float64).tiny)
-    ratio = beta / width
+    ratio = np.clip(beta / width, -40.0, 40.0)  # beyond that nothing changes in float64 but that squares overflow
     density = np.exp(-(ratio**2) / 2) / math.sqrt(2 * math.pi)
     mean: Floats = beta * ndtr(ratio) + width * density
     return np.maximum(mean, 0.0)
