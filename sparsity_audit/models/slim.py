@@ -60,7 +60,7 @@ def resize(module: nn.Module, shapes: Shapes, groups: Mapping[str, int]) -> None
         groups: of convolutions whose number of groups is another than their class's, by module path.
 
     Raises:
-        ArchitectureError: tensors that no slim form of this network has.
+        ArchitectureError: tensors or groups that no slim form of this network has.
     """
     own = {name: tuple(value.shape) for name, value in nn.Module.state_dict(module).items()}
     parts = dict(nn.Module.named_modules(module, remove_duplicate=False))
@@ -72,6 +72,11 @@ def resize(module: nn.Module, shapes: Shapes, groups: Mapping[str, int]) -> None
         if part is None or not _fits(part, leaf, shape, known=name in own):
             raise ArchitectureError(f"tensor {name} is not one of a slim {type(module).__name__}; prune again")
         _put(part, leaf, shape)
+    for path, part in parts.items():
+        _check_complete(path, part)
+    strange = sorted(path for path in groups if not isinstance(parts.get(path), nn.modules.conv._ConvNd))
+    if strange:
+        raise ArchitectureError(f"{strange[0]} with groups is no convolution of a {type(module).__name__}; prune again")
     adjust(module, groups)
 
 
@@ -90,6 +95,13 @@ def _fits(part: nn.Module, leaf: str, shape: Shape, *, known: bool) -> bool:
     if leaf in (INDEX, FILL):
         return isinstance(part, nn.modules.conv._ConvNd | nn.modules.batchnorm._NormBase) and len(shape) == 1
     return leaf in _SHORTCUT and isinstance(part, OptionA) and len(shape) == 1
+
+
+def _check_complete(path: str, part: nn.Module) -> None:
+    """Refuse constants that say not where they stand, and places without constants."""
+    for one, other in ((INDEX, FILL), (FILL, INDEX), (_SHORTCUT[1], _SHORTCUT[0])):
+        if one in part._buffers and other not in part._buffers and isinstance(part, Scatter | OptionA):
+            raise ArchitectureError(f"tensor {path}.{other} is missing beside {path}.{one}; prune again")
 
 
 def _put(part: nn.Module, leaf: str, shape: Shape) -> None:

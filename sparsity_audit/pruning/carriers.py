@@ -30,11 +30,12 @@ class Choice(NamedTuple):
     impossible: set[int]
 
 
-def choose_carriers(wanted: Sequence[Constants], unable: set[int]) -> Choice:
+def choose_carriers(wanted: Sequence[Constants], unable: set[int], spare: set[int]) -> Choice:
     """Choose one carrier for each padded convolution, the same for several where that goes.
 
     Args:
         unable: classes that can't be made a constant.
+        spare: classes that would have to stay all the same.
     """
     shared = Counter(item for found in wanted for item in found)
     carriers: set[int] = set()
@@ -45,7 +46,7 @@ def choose_carriers(wanted: Sequence[Constants], unable: set[int]) -> Choice:
         if not strong:
             impossible |= found.keys()
         elif carriers.isdisjoint(strong):
-            carriers.add(max(strong, key=lambda item: (shared[item], abs(found[item]), -item)))
+            carriers.add(max(strong, key=lambda item: (item in spare, shared[item], abs(found[item]), -item)))
     return Choice(carriers, impossible - carriers)
 
 

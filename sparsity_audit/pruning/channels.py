@@ -30,7 +30,6 @@ from sparsity_audit.pruning.owners import BATCH_NORM, Owners
 from sparsity_audit.pruning.partition import FIXED, NOTHING, PARAMETER, Items, Partition
 from sparsity_audit.pruning.positions import keeps_channels
 
-
 OWN_OUTPUT = "it is the network's own output"
 
 

@@ -134,7 +134,6 @@ class _Cutter:
                     self._keep(item, "a layer that reads it finds it alive")
                 elif value != 0:
                     self._keep_unless(item, node)
-        keep_groups_even(self.classes, self.gone, self._keep)
 
     def _keep_unless(self, item: int, node: Node) -> None:
         """Keep a constant other than 0 unless its reader can make up for it: by its bias, or from a carrier."""
@@ -169,7 +168,9 @@ class _Cutter:
         ]
         wanted = [constants for constants in found if constants]
         unable = unable_to_carry(self.graph, self.classes, self.holds) if wanted else set[int]()
-        self.carriers, impossible = choose_carriers(wanted, unable)
+        even = set(self.gone)
+        keep_groups_even(self.classes, even, lambda item, _why: even.discard(item))
+        self.carriers, impossible = choose_carriers(wanted, unable, self.gone - even)
         for item in impossible:
             self._keep(item, "under zero padding no other constant can make up for it")
         self.gone -= self.carriers

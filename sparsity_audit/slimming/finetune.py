@@ -81,13 +81,8 @@ def finetune(
         model = _Trained(copy.deepcopy(module)).to(device)
         nn.Module.requires_grad_(model, True)
         spec = _spec(corpus, settings)
-        images = TrainingImages(
-            _normalised(corpus, normalisation),
-            Augmentation(flip=settings.flip, crop=None),
-            settings.batch_size,
-            settings.seed,
-            device,
-        )
+        augmentation, shown = Augmentation(flip=settings.flip, crop=None), _normalised(corpus, normalisation)
+        images = TrainingImages(shown, augmentation, settings.batch_size, settings.seed, device)
         loop = Loop(spec, model, Updater(spec, parameter_groups(model, spec)), images, [])
 
         def tell(at: StepsDone) -> None:
