@@ -62,6 +62,7 @@ class _Cut(NamedTuple):
 
 _NEXT = "Nothing was changed; the JSON report holds all indices, `sparsity-audit prune` takes the filters out."
 
+
 def to_markdown(report: AuditReport) -> str:
     """Return the report as GitHub Markdown of at most ``LONGEST`` characters.
 

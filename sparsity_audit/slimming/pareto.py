@@ -186,7 +186,7 @@ class _Family:
         """
         cut = plan_cut(self.original.graph, self.original.classes, holds_from(removals), self.searched)
         return holds_from(
-            each for each in removals if True or each.filter.index in cut.holds.get(each.layer, {})
+            each for each in removals if not each.alive or each.filter.index in cut.holds.get(each.layer, {})
         )
 
     def _point(self, name: str, wanted: _Wanted, tried: Attempt) -> tuple[ParetoPoint, Slim]:
