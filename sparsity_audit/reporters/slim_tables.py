@@ -10,7 +10,7 @@ from sparsity_audit.reporters.markdown_layout import bullets, pipes, safe
 from sparsity_audit.reporters.tables import Table
 from sparsity_audit.reporters.terminal_layout import centred, grid, wrapped
 from sparsity_audit.reporters.text import DASH, count, human, percent, plural, printable, ratio
-from sparsity_audit.schema.prune_report import LatencyFigures, TestFigures
+from sparsity_audit.schema.prune_report import LatencyFigures
 from sparsity_audit.schema.slim_tables import (
     ComparatorRow,
     ComparedCut,
@@ -30,38 +30,37 @@ _LONGEST = 100
 
 
 def pareto_table(report: ParetoReport) -> Table:
-    """Return the family, the original first: what went, what is left, how it does."""
-    points, tuned = report.points, report.tuning is not None
-    timed = [row.batch_size for row in points[0].latency] if points else []
-    headers = [
-        "",
-        "made for",
-        "filters\nremoved",
-        "params",
-        "MACs",
-        "test\nerror",
-        f"changed\nof {report.before.images:,}",
-    ]
-    headers += [*(["error,\ntuned"] if tuned else []), *_time_headers(timed), "best for"]
-    first = ["original", "", "", human(report.params), human(report.macs), percent(report.before.error, 2), ""]
+    """Return the family, the original first: what went, what is left, how it does.
+
+    Where networks were tuned, their errors before and after take the place of the changed answers: 100 columns hold no
+    more.
+    """
+    timed = [row.batch_size for row in report.points[0].latency] if report.points else []
+    headers = ["", "made for", "filters\nremoved", "params", "MACs", *_test_headers(report)]
+    headers += [*_time_headers(timed), "best for"]
+    first = ["original", "", "", human(report.params), human(report.macs), percent(report.before.error, 2)]
     rows = [[*first, *[""] * (len(headers) - len(first))]]
-    for point in points:
-        row = [point.name, _aims(report, point), count(point.removed)]
-        row += [_less(report.params, point.params), _less(report.macs, point.macs)]
-        row += [percent(point.test.error, 2), count(point.test.changed)]
-        row += [*([_error(point.tuned)] if tuned else []), *(_times(each) for each in point.latency)]
-        rows.append([*row, ", ".join(_COSTS[cost] for cost in point.best_for)])
+    for point in report.points:
+        row = [point.name, _aim(report, point), count(point.removed)]
+        row += [_less(report.params, point.params), _less(report.macs, point.macs), percent(point.test.error, 2)]
+        row.append(count(point.test.changed) if report.tuning is None else percent(point.final.error, 2))
+        row += [_times(each) for each in point.latency]
+        best = [_COSTS[cost] for cost in point.best_for]
+        rows.append([*row, "both" if len(best) == len(_COSTS) else "".join(best)])
     return Table(headers, "ll" + "r" * (len(headers) - 3) + "l", rows)
+
+
+def _test_headers(report: Sized) -> list[str]:
+    changed = f"changed\nof {report.before.images:,}"
+    return ["test\nerror", changed if report.tuning is None else "error,\ntuned"]
 
 
 def comparison_table(block: ComparisonBlock, report: ComparisonReport) -> Table:
     """Return one block of methods; where chance plays a part the mean, and below it the least and the most."""
     cuts = [cut for row in block.rows for cut in row.cuts]
     timed = [row.batch_size for row in cuts[0].latency] if cuts else []
-    tuned = report.tuning is not None
-    headers = ["method", "leaves", "filters\nremoved", "test\nerror", f"changed\nof {report.before.images:,}"]
-    headers += [*(["error,\ntuned"] if tuned else []), "params", "MACs", *_time_headers(timed)]
-    original = ["original", "", "", percent(report.before.error, 2), "", *([""] if tuned else [])]
+    headers = ["method", "leaves", "filters\nremoved", *_test_headers(report), "params", "MACs", *_time_headers(timed)]
+    original = ["original", "", "", percent(report.before.error, 2), ""]
     rows = [[*original, human(report.params), human(report.macs), *("" for _ in timed)]]
     for row in block.rows:
         rows += _method_rows(row, report, len(timed))
@@ -70,8 +69,7 @@ def comparison_table(block: ComparisonBlock, report: ComparisonReport) -> Table:
 
 def _method_rows(row: ComparatorRow, report: ComparisonReport, timed: int) -> list[list[str]]:
     if not row.cuts:
-        width = 5 + timed + (report.tuning is not None)
-        return [[row.method, _LEAVES[row.leaves], *[DASH] * width]]
+        return [[row.method, _LEAVES[row.leaves], *[DASH] * (5 + timed)]]
     ways: list[tuple[str, Callable[[Sequence[float]], float]]] = [(row.method, fmean)]
     if len(row.cuts) > 1:
         ways = [
@@ -90,9 +88,8 @@ def _cells(cuts: Sequence[ComparedCut], report: ComparisonReport, way: Callable[
         return cut.test.error if cut.tuned is None else cut.tuned.error
 
     cells = [count(round(of(lambda cut: cut.removed))), percent(of(lambda cut: cut.test.error), 2)]
-    cells.append(count(round(of(lambda cut: cut.test.changed))))
-    if report.tuning is not None:
-        cells.append(percent(of(tuned_error), 2))
+    changed = count(round(of(lambda cut: cut.test.changed)))
+    cells.append(changed if report.tuning is None else percent(of(tuned_error), 2))
     cells.append(_less(report.params, round(of(lambda cut: cut.params))))
     cells.append(_less(report.macs, round(of(lambda cut: cut.macs))))
     if len(cuts) == 1:
@@ -117,14 +114,13 @@ def _less(before: int, after: int) -> str:
     return f"{'-' if after < before else '+'}{percent(ratio(abs(before - after), before))}"
 
 
-def _error(test: TestFigures | None) -> str:
-    return DASH if test is None else percent(test.error, 2)
-
-
-def _aims(report: ParetoReport, point: ParetoPoint) -> str:
-    words = {"lossless": "lossless", "paper": f"|γ| < {report.gamma_threshold:g}"}
-    budget = "" if point.share is None else f"-{percent(point.share, 0)} {_COSTS[report.cost]}"
-    return ", ".join(words.get(aim, budget) for aim in point.aims)
+def _aim(report: ParetoReport, point: ParetoPoint) -> str:
+    """Return what a network was made for, in short: that it meets a budget too is not said of dead filters' own."""
+    if point.aims[0] == "lossless":
+        return "lossless"
+    if point.aims[0] == "paper":
+        return f"|γ| < {report.gamma_threshold:g}"
+    return f"-{percent(point.share, 0)} {_COSTS[report.cost]}"
 
 
 def slim_facts(report: Sized) -> list[tuple[str, str]]:
@@ -161,7 +157,9 @@ def pareto_words(report: ParetoReport) -> list[str]:
     words.append(
         f"lossless and silent filters go first, then the others by {order}; living ones leave what they give on average"
     )
-    words.append("best for: neither another network here nor the original has as little of it and as low an error")
+    words.append(
+        "best for params, MACs or both: neither another network here nor the original has as little at as low an error"
+    )
     return [*words, *_time_words([row for point in report.points for row in point.latency])]
 
 

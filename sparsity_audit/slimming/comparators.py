@@ -201,7 +201,7 @@ class _Comparison:
         by_gamma, by_cost = functools.partial(self._first, None), functools.partial(self._first, objective)
         return [
             _Method("ours: dead, then |γ|", "", "mean", by_gamma, later=True),
-            _Method(f"ours: {_SAVED[objective]} for error", "", "mean", by_cost, later=True),
+            _Method(f"ours: {_SAVED[objective]} per error", "", "mean", by_cost, later=True),
             *(
                 _Method(name, source, leaves, functools.partial(self._scored, score, leaves))
                 for name, source, leaves, score in _scores(self.original)

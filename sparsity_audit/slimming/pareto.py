@@ -147,7 +147,7 @@ class _Family:
         """Return the networks to make, the largest first; those that would be the same are one."""
         order = removal_order(self.original, self.options.gamma_threshold, self.options.objective)
         place = ("params", "macs").index(self.cost)
-        whole = self.original.size[place]
+        whole = self.original.size[place] or 1  # a network without convolutions has nothing that could go
 
         @functools.cache
         def size(count: int) -> Size:

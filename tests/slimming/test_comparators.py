@@ -165,7 +165,7 @@ def test_the_first_block_has_the_number_of_ours() -> None:
         for row in block.rows:
             assert all(cut.removed == block.wanted for cut in row.cuts), row.method
     assert [row.method for row in first.rows if row.method.startswith("ours")] == ["ours: small"]
-    assert [row.method for row in second.rows[:2]] == ["ours: dead, then |γ|", "ours: MACs for error"]
+    assert [row.method for row in second.rows[:2]] == ["ours: dead, then |γ|", "ours: MACs per error"]
 
 
 def test_ours_keeps_what_the_others_drop() -> None:
@@ -182,7 +182,7 @@ def test_ours_keeps_what_the_others_drop() -> None:
 def test_a_method_that_makes_nothing_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peer_importance.importlib.util, "find_spec", lambda _name: None)
     report = compared(graded(), pruning_class="lossless", objective="params")
-    assert row_of(report.blocks[1], "ours: params for error").cuts
+    assert row_of(report.blocks[1], "ours: params per error").cuts
     for block in report.blocks:
         peers = [row for row in block.rows if row.method.startswith("Torch-Pruning")]
         assert len(peers) == 3
