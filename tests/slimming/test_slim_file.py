@@ -1,4 +1,4 @@
-"""Slim files: networks of every source come back from them bit for bit, through the ordinary loader."""
+"""Slim files: the tensors of networks of every source come back bit for bit, through the ordinary loader."""
 
 from __future__ import annotations
 
@@ -62,7 +62,10 @@ def check(result: Pruned, target: Path, side: int = 32, **options: object) -> nn
     again = load_model(read_checkpoint(target), **options).module  # type: ignore[arg-type]
     images = torch.randn(3, 3, side, side)
     with torch.inference_mode():
-        assert torch.equal(again(images), result.slim.module(images))
+        # Where tensors lie in memory decides which kernels run, and so the last digits of what comes out.
+        torch.testing.assert_close(again(images), result.slim.module(images), rtol=1e-4, atol=1e-4)
+    written, read = result.slim.module.state_dict(), again.state_dict()
+    assert all(torch.equal(written[name], value) for name, value in read.items())
     return again
 
 
