@@ -70,7 +70,8 @@ def assert_rebuilt(make: Make, slim: Slim, shape: tuple[int, ...]) -> None:
     resize(fresh, {name: tuple(value.shape) for name, value in tensors.items()}, slim.groups)
     fresh.load_state_dict(tensors, assign=True)
     x = images(shape).float()
-    assert all(torch.equal(a, b) for a, b in zip(tensors_in(fresh(x)), tensors_in(slim.module(x)), strict=True))
+    for one, other in zip(tensors_in(fresh(x)), tensors_in(slim.module(x)), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
 def cut_randomly(seed: int) -> None:
