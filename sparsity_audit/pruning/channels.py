@@ -31,6 +31,7 @@ from sparsity_audit.pruning.partition import FIXED, NOTHING, PARAMETER, Items, P
 from sparsity_audit.pruning.positions import keeps_channels
 
 OWN_OUTPUT = "it is the network's own output"
+_MIXING = {name.split(".")[1] for name in ops.REDUCTIONS | ops.LINEAR}
 
 
 @dataclass(frozen=True)
@@ -190,9 +191,9 @@ class ChannelClasses(LabelRun):
 
     def opaque_output(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Pin what is read by an operation that is not understood, or reads several channels together."""
-        mixes = ops.op_name(node) in ops.REDUCTIONS | ops.LINEAR
-        why = "reads it together with other channels" if mixes else "is not understood"
-        self._pin_all((*args, *kwargs.values()), f"{short_name(node)} {why}")
+        name = short_name(node)
+        why = "reads it together with other channels" if name in _MIXING else "is not understood"
+        self._pin_all((*args, *kwargs.values()), f"{name} {why}")
         return super().opaque_output(node, args, kwargs)
 
     def output(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

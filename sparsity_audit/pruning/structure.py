@@ -129,26 +129,26 @@ class _Cutter:
         reads = [(reader.node, reader.items) for reader in self.classes.readers]
         reads += [(node, read) for node, (read, _) in self.classes.shortcuts.items()]
         for node, read in reads:
+            refusal = self._refusal(node)
             for item, value in zip(self.classes.classes(read), self.read[node], strict=True):
-                if value is None:
-                    self._keep(item, "a layer that reads it finds it alive")
-                elif value != 0:
-                    self._keep_unless(item, node)
+                why = "a layer that reads it finds it alive" if value is None else refusal if value else None
+                if why is not None:
+                    self._keep(item, why)
 
-    def _keep_unless(self, item: int, node: Node) -> None:
-        """Keep a constant other than 0 unless its reader can make up for it: by its bias, or from a carrier."""
+    def _refusal(self, node: Node) -> str | None:
+        """Return why a reader can't make up for a constant other than 0: by its bias, or from a carrier."""
         what = short_name(node)
         if node in self.classes.shortcuts:
-            return
+            return None
         if is_convolution(node) and is_transposed(node):
-            self._keep(item, f"{what} makes more of its constant than a constant")
-        elif self.classes.owners.shared(node):
-            self._keep(item, "a layer that is called several times reads its constant")
-        elif is_convolution(node) and pads(node):
-            if example_shape(node.args[1].meta["val"])[1] != len(self.read[node]):  # type: ignore[union-attr]
-                self._keep(item, f"{what} reads its constant in groups, under zero padding")
-        elif self.classes.owners.bias_place(node) is None:
-            self._keep(item, f"{what} has no bias that could take its constant over")
+            return f"{what} makes more of its constant than a constant"
+        if self.classes.owners.shared(node):
+            return "a layer that is called several times reads its constant"
+        if is_convolution(node) and pads(node):
+            grouped = example_shape(node.args[1].meta["val"])[1] != len(self.read[node])  # type: ignore[union-attr]
+            return f"{what} reads its constant in groups, under zero padding" if grouped else None
+        no_place = self.classes.owners.bias_place(node) is None
+        return f"{what} has no bias that could take its constant over" if no_place else None
 
     def _keep(self, item: int, why: str) -> None:
         if item in self.gone:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import cache
+
 import pytest
 import torch
 import torch.nn.functional as F
 from cut_joins import JOINS
-from cut_nets import PINNING, READERS, SHAPE, Wired, between, conv, first, norm, pooled, prepared, read_by
+from cut_nets import PINNING, READERS, SHAPE, Make, Side, Wired, between, conv, first, norm, pooled, prepared, read_by
 from cut_sharing import SHARING
 from torch import Tensor, nn
 
@@ -34,6 +37,48 @@ class Told:
 
     def free(self, key: str) -> list[int]:
         return [i for i, item in enumerate(self.items[key]) if self.classes.is_free(item)]
+
+
+@cache
+def side(kind: str) -> Told:
+    return Told(Side(SIDES[kind]))
+
+
+OPERATIONS: dict[str, tuple[Callable[[nn.Module, Tensor], Tensor], str | None]] = {
+    "where": (lambda m, y: m.r(torch.where(y > 0, y, 2 * y)), "gt is not understood"),
+    "sum": (lambda m, y: m.r(y.sum(1, keepdim=True).expand_as(y)), "sum reads it together with other channels"),
+    "flip": (lambda m, y: m.r(y.flip(1)), "flip tells channels by their position"),
+    "roll": (lambda m, y: m.r(y.roll(1, 1)), "roll tells channels by their position"),
+    "cat": (lambda m, y: m.r(torch.cat([y, y], 2)), "cat joins along another axis than the channels'"),
+    "constant": (lambda m, y: m.r(y + torch.arange(8.0).view(8, 1, 1)), "no filter produces"),
+    "padded and sliced": (
+        lambda m, y: m.r(F.pad(y, (0, 0, 0, 0, 0, 1))[:, 1:]),
+        "pad adds channels at fixed positions",
+    ),
+    "batch norm": (lambda m, y: m.r(F.batch_norm(y, m.p - 1, m.p + 1)), "computed while the network runs"),
+    "computed slopes": (lambda m, y: m.r(F.prelu(y, m.p.exp())), "computed while the network runs"),
+    "slopes of its own": (lambda m, y: m.r(F.prelu(y, m.p)), "its parameters belong to a Wired, which can't be cut"),
+    "a norm read elsewhere": (lambda m, y: m.r(y) * m.b.weight.mean(), "b.weight is used elsewhere, too"),
+    "flattened": (lambda m, y: m.r(y.flatten(2)[..., None]), None),
+    "transposed": (lambda m, y: m.r(y.transpose(2, 3)), None),
+    "a slice of all": (lambda m, y: m.r(y[:, :8, ::2, 1:]), None),
+    "scaled": (lambda m, y: m.r(y * m.p.mean()), None),
+    "places": (lambda m, y: m.r(y + torch.rand(8, 8)), None),
+    "unsqueezed": (lambda m, y: m.r(y[:, :, :, None].squeeze(3).clone()), None),
+}
+"""Ways to read channels, and what is said of those that have to stay for it."""
+
+SIDES: dict[str, Mapping[str, Make]] = {
+    "pinning": {
+        name: lambda make=make, width=width: between(make, width) for name, (make, width, _) in PINNING.items()
+    },
+    "readers": {name: lambda make=make: read_by(lambda m, y: m.r(y), r=make()) for name, make in READERS.items()},
+    "joins": JOINS | SHARING,
+    "operations": {
+        name: lambda reading=reading: read_by(reading, r=conv(8, 6), p=nn.Parameter(torch.rand(8) + 0.5))
+        for name, (reading, _) in OPERATIONS.items()
+    },
+}
 
 
 def test_filters_of_plain_layers_go_one_by_one() -> None:
@@ -115,12 +160,10 @@ def test_calls_of_one_weight_go_together() -> None:
 
 @pytest.mark.parametrize("name", PINNING)
 def test_what_pins_is_named(name: str) -> None:
-    make, width, said = PINNING[name]
-    told = Told(between(make, width))
-    assert told.why("c") is not None
-    assert said in str(told.why("c"))
-    assert told.free("c") == []
-    assert told.free("r") == list(range(6))
+    told = side("pinning")
+    assert PINNING[name][2] in str(told.why(f"rows.{name}.c"))
+    assert told.free(f"rows.{name}.c") == []
+    assert told.free(f"rows.{name}.r") == list(range(6))
 
 
 @pytest.mark.parametrize(
@@ -162,41 +205,19 @@ def test_what_pins_is_named(name: str) -> None:
     ],
 )
 def test_networks_that_have_to_be_left_alone(name: str, key: str, said: str | None) -> None:
-    told = Told((JOINS | SHARING)[name]())
-    assert (told.why(key) is None) if said is None else (said in str(told.why(key)))
+    why = side("joins").why(f"rows.{name}.{key}")
+    assert (why is None) if said is None else (said in str(why))
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_every_reader_reads_channels_one_by_one(name: str) -> None:
-    told = Told(read_by(lambda m, y: m.r(y), r=READERS[name]()))
-    assert told.free("c") == list(range(8))
+    assert side("readers").free(f"rows.{name}.c") == list(range(8))
 
 
-@pytest.mark.parametrize(
-    ("reading", "said"),
-    [
-        (lambda m, y: m.r(torch.where(y > 0, y, 2 * y)), "gt is not understood"),
-        (lambda m, y: m.r(y.sum(1, keepdim=True).expand_as(y)), "sum reads it together with other channels"),
-        (lambda m, y: m.r(y.flip(1)), "flip tells channels by their position"),
-        (lambda m, y: m.r(y.roll(1, 1)), "roll tells channels by their position"),
-        (lambda m, y: m.r(torch.cat([y, y], 2)), "cat joins along another axis than the channels'"),
-        (lambda m, y: m.r(y + torch.arange(8.0).view(8, 1, 1)), "no filter produces"),
-        (lambda m, y: m.r(F.pad(y, (0, 0, 0, 0, 0, 1))[:, 1:]), "pad adds channels at fixed positions"),
-        (lambda m, y: m.r(F.batch_norm(y, m.p - 1, m.p + 1)), "computed while the network runs"),
-        (lambda m, y: m.r(F.prelu(y, m.p.exp())), "computed while the network runs"),
-        (lambda m, y: m.r(F.prelu(y, m.p)), "its parameters belong to a Wired, which can't be cut"),
-        (lambda m, y: m.r(y) * m.b.weight.mean(), "b.weight is used elsewhere, too"),
-        (lambda m, y: m.r(y.flatten(2)[..., None]), None),
-        (lambda m, y: m.r(y.transpose(2, 3)), None),
-        (lambda m, y: m.r(y[:, :8, ::2, 1:]), None),
-        (lambda m, y: m.r(y * m.p.mean()), None),
-        (lambda m, y: m.r(y + torch.rand(8, 8)), None),
-        (lambda m, y: m.r(y[:, :, :, None].squeeze(3).clone()), None),
-    ],
-)
-def test_operations(reading: object, said: str | None) -> None:
-    told = Told(read_by(reading, r=conv(8, 6), p=nn.Parameter(torch.rand(8) + 0.5)))  # type: ignore[arg-type]
-    assert (told.why("c") is None) if said is None else (said in str(told.why("c"))), told.why("c")
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations(name: str) -> None:
+    why, said = side("operations").why(f"rows.{name}.c"), OPERATIONS[name][1]
+    assert (why is None) if said is None else (said in str(why))
 
 
 def test_a_branch_of_the_program_pins_what_it_reads() -> None:

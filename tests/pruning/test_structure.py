@@ -13,6 +13,7 @@ from cut_nets import (
     SHAPE,
     Biasless,
     Make,
+    Side,
     Wired,
     assert_exact,
     between,
@@ -45,9 +46,9 @@ class Outcome:
 
     def __init__(self, net: nn.Module, holds: Holds, **options: Any) -> None:
         graph = build_graph(prepared(net), SHAPE)
-        self.cut: Cut = slim_module(net, graph, holds, CutOptions(**options)).cut
         self.classes = channel_classes(net, graph)
         slim = slim_module(net, graph, holds, CutOptions(**options), self.classes)
+        self.cut: Cut = slim.cut
         assert_exact(graph, slim.cut.holds, slim.exact, images())
         items = {layer.key: self.classes.classes(self.classes.outputs[layer.call]) for layer in graph.layers}
         self.gone = {key: [i for i, item in enumerate(row) if item in self.cut.gone] for key, row in items.items()}
@@ -284,36 +285,20 @@ def test_scattered_filters_leave_a_multiple_too() -> None:
     assert ("c", 3) in asked
 
 
-@pytest.mark.parametrize(
-    ("name", "key"),
-    [
-        ("grouped", "g"),
-        ("transposed_groups", "d"),
-        ("called_twice", "c2"),
-        ("one_norm_for_two", "c"),
-        ("norm_called_twice", "c"),
-        ("tied", "c3"),
-        ("weight_norm", "c2"),
-        ("weight_alone", "call"),
-        ("several_outputs", "c2"),
-        ("slopes_between", "c"),
-    ],
-)
-def test_what_cannot_be_scattered(name: str, key: str) -> None:
-    net = (JOINS | SHARING)[name]()
-    graph = build_graph(prepared(net), SHAPE)
-    keys = [layer.key for layer in graph.layers]
-    key = key if key in keys else keys[1]
-    outcome = Outcome(net, {key: {0: 0.5, 1: 0.5}}, may_scatter=scattering)
-    assert key not in outcome.cut.scattered
-
-
-def test_a_norm_with_statistics_of_the_images_does_not_scatter() -> None:
+def test_what_cannot_be_scattered() -> None:
     norms = (nn.GroupNorm(2, 8), nn.InstanceNorm2d(8), nn.BatchNorm2d(8, track_running_stats=False))
-    for part in norms:
-        net = Wired(lambda m, x: m.r(m.b(m.c(x))), c=conv(), b=part, r=conv(8, 6))
-        outcome = Outcome(net, {"c": {0: 0.5, 1: 0.5}}, may_scatter=scattering)
-        assert not outcome.cut.holds
+    makes: dict[str, Make] = {
+        type(part).__name__: lambda part=part: Wired(lambda m, x: m.r(m.b(m.c(x))), c=conv(), b=part, r=conv(8, 6))
+        for part in norms
+    }
+    names = "grouped transposed_groups called_twice one_norm_for_two norm_called_twice tied weight_norm several_outputs"
+    makes |= {name: (JOINS | SHARING)[name] for name in [*names.split(), "slopes_between"]}
+    keys = {**dict.fromkeys(makes, "c"), "grouped": "g", "transposed_groups": "d", "called_twice": "c2", "tied": "c3"}
+    keys |= {"weight_norm": "c2", "several_outputs": "c2"}
+    holds = {f"rows.{name}.{keys[name]}": {0: 0.5, 1: 0.5} for name in makes}
+    outcome = Outcome(Side(makes), holds, may_scatter=scattering)
+    assert not outcome.cut.scattered
+    assert not outcome.gone.keys() - {"rows.slopes_between.c"}
 
 
 @pytest.mark.parametrize(

@@ -118,8 +118,10 @@ def assert_told(slim: nn.Module) -> None:
             assert part.running_mean.shape == (part.num_features,)
 
 
-@pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("kind", ROWS)
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [(kind, options) for kind in ROWS for options in OPTIONS if kind == "joins" or options in ("plain", "scattered")],
+)
 def test_slim_is_the_held_original(kind: str, options: str) -> None:
     check(kind, options, seed=1)
 
@@ -201,9 +203,10 @@ def test_a_carrier_takes_over_the_kernels_of_the_others() -> None:
     assert (slim.b.weight[5], slim.b.bias[5]) == (0.0, 2.0)
 
 
-@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-@pytest.mark.parametrize("affine", [True, False])
-@pytest.mark.parametrize("scattered", [True, False])
+@pytest.mark.parametrize(
+    ("bad", "affine", "scattered"),
+    [(torch.nan, True, True), (torch.inf, True, False), (torch.nan, False, False), (torch.inf, False, True)],
+)
 def test_what_a_dead_filter_held_does_not_leak(bad: float, affine: bool, scattered: bool) -> None:
     parts = {"c": conv(bias=True), "b": nn.BatchNorm2d(8, affine=affine), "r": conv(8, 6), "c2": conv()}
     net = Wired(lambda m, x: m.r(m.b(m.c(x)) + (m.c2(x) if scattered else 0)), **parts)
