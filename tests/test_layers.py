@@ -36,6 +36,7 @@ ROOMS = [
     "reporters",
     "plots",
     "selftest",
+    "integrations",
     "cli",
 ]
 NO_TORCH = ["schema", "specs", "reporters"]

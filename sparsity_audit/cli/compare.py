@@ -46,9 +46,10 @@ def compare(
     """
     from pathlib import Path
 
-    from sparsity_audit.cli.compare_output import check_outputs, show, write
-    from sparsity_audit.cli.configuration import load_configuration
+    from sparsity_audit.cli.compare_output import check_folder, show, write
+    from sparsity_audit.cli.outputs import check_outputs
     from sparsity_audit.cli.values import split_ids
+    from sparsity_audit.engine.configuration import load_configuration
     from sparsity_audit.studies.claims import load_claims
     from sparsity_audit.studies.compare import Comparison
     from sparsity_audit.studies.compare import compare as compared
@@ -63,7 +64,8 @@ def compare(
         "exit_zero": exit_zero,
     }
     config, config_file = load_configuration(overrides)
-    check_outputs(config, output)
+    check_outputs(config.outputs)
+    check_folder(output)
     comparison = Comparison(
         targets,
         Path(runs),

@@ -6,24 +6,18 @@ import shutil
 import sys
 from pathlib import Path
 
-from sparsity_audit.cli.outputs import check_distinct, check_writable, say, write_report
+from sparsity_audit.cli.outputs import check_writable, say, write_report
 from sparsity_audit.errors import UsageError
 from sparsity_audit.reporters import study_terminal, terminal
-from sparsity_audit.schema.config import AuditConfig
 from sparsity_audit.schema.report import AuditReport, StudyReport
 
 
-def check_outputs(config: AuditConfig, output: str | None) -> None:
-    """Find out before the work whether its results can be written; the folder for pictures is made.
+def check_folder(output: str | None) -> None:
+    """Make the folder for pictures, and find out before the work whether it can be written to.
 
     Raises:
-        UsageError: one of them cannot.
+        UsageError: it cannot.
     """
-    asked = {"--json": config.json_path, "--markdown": config.markdown}
-    files = {option: path for option, path in asked.items() if path is not None}
-    for option, path in files.items():
-        check_writable(path, option)
-    check_distinct(files, [])
     if output is None:
         return
     try:
@@ -69,11 +63,10 @@ def write(report: AuditReport, output: str | None) -> None:
     Raises:
         UsageError: one cannot be written after all.
     """
-    wanted_json, wanted_markdown = [report.config.json_path], [report.config.markdown]
+    files = list(report.config.outputs.items())
     if output is not None:
-        wanted_json.append(str(Path(output) / "report.json"))
-        wanted_markdown.append(str(Path(output) / "report.md"))
-    write_report(report, wanted_json, wanted_markdown)
+        files += [("json", str(Path(output) / "report.json")), ("markdown", str(Path(output) / "report.md"))]
+    write_report(report, files)
     if output is not None:
         from sparsity_audit.plots.studies import write_study_figures
 

@@ -13,6 +13,7 @@ from sparsity_audit.errors import UsageError
 from sparsity_audit.files import write_whole
 
 if TYPE_CHECKING:
+    from sparsity_audit.schema.config import Format
     from sparsity_audit.schema.report import AuditReport
 
 
@@ -67,20 +68,39 @@ def write_atomically(path: str, text: str) -> None:
         raise UsageError(f"{path}: cannot be written: {failure.strerror}") from None
 
 
-def write_report(report: AuditReport, json: Iterable[str | None], markdown: Iterable[str | None]) -> None:
-    """Write a report's files; a path that is None was not asked for.
+def check_outputs(outputs: Mapping[Format, str], inputs: Iterable[str] = ()) -> None:
+    """Find out before the work whether its results can be written.
+
+    Args:
+        outputs: paths by format.
+        inputs: paths of files that the session reads.
+
+    Raises:
+        UsageError: one of them cannot, or would overwrite another file of the session.
+    """
+    options = {f"--{name.replace('_', '-')}": path for name, path in outputs.items()}
+    for option, path in options.items():
+        check_writable(path, option)
+    check_distinct(options, inputs)
+
+
+def write_report(report: AuditReport, outputs: Iterable[tuple[Format, str]]) -> None:
+    """Write a report's files, every one in its format.
 
     Raises:
         UsageError: one cannot be written after all.
     """
-    texts = {path: report.to_json() + "\n" for path in json if path is not None}
-    for path in markdown:
-        if path is not None:
-            from sparsity_audit.reporters.markdown import to_markdown
+    from sparsity_audit.reporters.formats import render
 
-            texts[path] = to_markdown(report)
+    root = repository_root(Path.cwd())
+    texts = {path: render(report, name, root) for name, path in outputs}
     for path, text in texts.items():
         write_atomically(path, text)
+
+
+def repository_root(folder: Path) -> Path:
+    """Return the repository that a folder lies in, from which code scanning counts paths; else the folder."""
+    return next((above for above in (folder, *folder.parents) if (above / ".git").exists()), folder)
 
 
 def say(text: str, stream: IO[str] | None = None) -> None:

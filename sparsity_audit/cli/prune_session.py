@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sparsity_audit.checkpoints.checkpoint import read_checkpoint
 from sparsity_audit.checkpoints.folder import CONFIG, INDEX_SUFFIX, WEIGHTS
-from sparsity_audit.cli.configuration import load_configuration
 from sparsity_audit.cli.outputs import check_distinct, check_writable, say, write_atomically
 from sparsity_audit.cli.plan_file import plan_in, read_json
 from sparsity_audit.cli.run_session import Printer
+from sparsity_audit.engine.configuration import load_configuration
 from sparsity_audit.engine.corpora import Corpora, check_normalisation
 from sparsity_audit.engine.session import check_device, tool_info
 from sparsity_audit.engine.subject import Subject, prepare, with_graph

@@ -18,6 +18,9 @@ _DATA = (
     "Corpus: digits, cifar10, cifar100, tinyimagenet, imagenet, imagefolder:PATH, parquet:PATH, or a folder of one "
     "of these. Without it only weights are looked at."
 )
+_FORMAT = "github adds annotations to what is printed, for a workflow's log."
+_BASELINE = "An earlier JSON report: only failures that are new or worse fail the session."
+_UPDATE = "Write the baseline anew where nothing got worse, or for the first time."
 _TRAINING = "TOML file that says how the model was trained: optimizer, regularizer, batch_size."
 
 
@@ -63,6 +66,15 @@ def run(
     markdown: Annotated[
         str | None, typer.Option(help="Write the report as Markdown, for a pull request.", metavar="FILE")
     ] = None,
+    html: Annotated[str | None, typer.Option(help="Write the report as one page, to look at.", metavar="FILE")] = None,
+    junit_xml: Annotated[str | None, typer.Option(help="Write JUnit XML, for CI servers.", metavar="FILE")] = None,
+    sarif: Annotated[str | None, typer.Option(help="Write SARIF 2.1.0, for code scanning.", metavar="FILE")] = None,
+    format_: Annotated[str | None, typer.Option("--format", help=_FORMAT, metavar="terminal|github")] = None,
+    baseline: Annotated[str | None, typer.Option(help=_BASELINE, metavar="FILE")] = None,
+    baseline_tolerance: Annotated[
+        float | None, typer.Option(help="How much worse a value may be; default 0.0001.", metavar="X")
+    ] = None,
+    update_baseline: Annotated[bool, typer.Option("--update-baseline", help=_UPDATE)] = False,
     quiet: Annotated[
         int, typer.Option("-q", "--quiet", count=True, help="Failures only.", show_default=False, metavar="")
     ] = 0,
@@ -82,9 +94,9 @@ def run(
     """
     from pathlib import Path
 
-    from sparsity_audit.cli.configuration import load_training
     from sparsity_audit.cli.run_session import Request, execute
     from sparsity_audit.cli.values import split_ids
+    from sparsity_audit.engine.configuration import load_training
 
     overrides: dict[str, Any] = {
         "models": models or None,
@@ -108,9 +120,15 @@ def run(
         "memory_budget": memory_budget,
         "json": json,
         "markdown": markdown,
+        "html": html,
+        "junit_xml": junit_xml,
+        "sarif": sarif,
+        "format": format_,
+        "baseline": baseline,
+        "baseline_tolerance": baseline_tolerance,
         "exit_zero": exit_zero,
     }
-    request = Request(overrides, trust_code, keyword, exit_first, verbose - quiet, collect_only)
+    request = Request(overrides, trust_code, keyword, exit_first, verbose - quiet, collect_only, update_baseline)
     return execute(request)
 
 

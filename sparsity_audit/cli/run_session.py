@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparsity_audit.cli.configuration import load_configuration
-from sparsity_audit.cli.outputs import check_distinct, check_writable, say, write_report
+from sparsity_audit.cli.outputs import check_outputs, say, write_report
 from sparsity_audit.cli.run_specs import with_trained_models
-from sparsity_audit.cli.run_studies import compares, names_study, with_studies
+from sparsity_audit.engine.configuration import load_configuration
 from sparsity_audit.engine.evaluate import items
 from sparsity_audit.engine.keywords import keyword_filter
 from sparsity_audit.engine.rulepacks import apply_limits, choose, load_rules
@@ -23,6 +22,7 @@ from sparsity_audit.reporters import study_terminal, terminal
 from sparsity_audit.schema.config import AuditConfig
 from sparsity_audit.schema.report import AuditReport, ModelReport, SessionError
 from sparsity_audit.schema.rule import Rule
+from sparsity_audit.studies.together import compares, names_study, with_studies
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -38,6 +38,7 @@ class Request:
     exit_first: bool
     verbosity: int
     collect_only: bool
+    update_baseline: bool
 
 
 def execute(request: Request) -> int:
@@ -50,7 +51,7 @@ def execute(request: Request) -> int:
     )
     if not config.models:
         raise UsageError("no MODEL: name a weight file, or models = [...] in the configuration")
-    _check_outputs(config, config_file)
+    check_outputs(config.outputs, [*config.models, *config.rules, *([config_file] if config_file else [])])
     config = with_trained_models(config, quiet=request.verbosity < 0, only_existing=request.collect_only)
     printer = Printer(request.verbosity)
     comparing = compares(config.models)
@@ -71,24 +72,9 @@ def execute(request: Request) -> int:
         if comparing:
             report = with_studies(report, config.models, config, rules)
             printer.compared(report)
-    _write(report, config)
+    write_report(report, config.outputs.items())
     printer.end(report)
     return report.exit_code
-
-
-def _check_outputs(config: AuditConfig, config_file: str | None) -> None:
-    """Find out before the work whether its results can be written."""
-    asked = {"--json": config.json_path, "--markdown": config.markdown}
-    outputs = {option: path for option, path in asked.items() if path is not None}
-    for option, path in outputs.items():
-        check_writable(path, option)
-    check_distinct(outputs, [*config.models, *config.rules, *([config_file] if config_file else [])])
-
-
-def _write(report: AuditReport, config: AuditConfig) -> None:
-    """Write the files that were asked for, unless no model at all could be read."""
-    if report.models or report.studies:
-        write_report(report, [config.json_path], [config.markdown])
 
 
 def _list_items(session: Session, models: Sequence[str]) -> int:

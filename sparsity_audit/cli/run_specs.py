@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sparsity_audit.cli.run_studies import names_study
 from sparsity_audit.errors import UsageError
 from sparsity_audit.schema.config import AuditConfig
+from sparsity_audit.studies.together import names_study
 
 
 def names_spec(model: str) -> bool:

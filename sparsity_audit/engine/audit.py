@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from sparsity_audit.engine.rulepacks import apply_limits, check_rules, choose, load_rules
 from sparsity_audit.engine.session import Session
 from sparsity_audit.engine.subject import Subject, with_graph
 from sparsity_audit.errors import UsageError
-from sparsity_audit.schema.config import AuditConfig
+from sparsity_audit.schema.config import AuditConfig, Format
 from sparsity_audit.schema.report import AuditReport
 from sparsity_audit.schema.rule import Rule
 from sparsity_audit.schema.validating import validate
@@ -64,7 +64,7 @@ def audit(
 
 
 def _configured(settings: Mapping[str, Any], data: str | None, packs: Sequence[str]) -> AuditConfig:
-    for key in ("models", "json", "json_path", "markdown"):
+    for key in ("models", "json_path", "format", "baseline", "baseline_tolerance", *get_args(Format)):
         if key in settings:
             raise UsageError(f"audit(): {key} is for the command line; audit() takes one model and returns its report")
     return validate(AuditConfig, {"data": data, "rules": packs, **settings}, "audit()")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from sparsity_audit.engine.rulepacks import shipped_packs
-from sparsity_audit.schema.config import AuditConfig
+from sparsity_audit.schema.config import AuditConfig, Format
 from sparsity_audit.schema.reading import read_toml
 from sparsity_audit.schema.spec import TrainingSettings, ZooSpec
 from sparsity_audit.schema.validating import COMMAND_LINE, validate
@@ -79,7 +79,7 @@ def _anchored(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         return str(folder / Path(path).expanduser())
 
     anchored = dict(content)
-    for key in ("data_root", "json", "markdown"):
+    for key in ("data_root", "baseline", *get_args(Format)):
         if key in anchored:
             anchored[key] = anchor(anchored[key])
     if "models" in anchored:

@@ -51,8 +51,9 @@ def stops(result: RuleResult, at: Severity) -> bool:
 
 
 def fails(result: RuleResult, at: Severity) -> bool:
-    """Tell whether a result fails the session where failures of severity ``at`` and above do."""
-    return result.outcome == "failed" and (at == "warning" or result.severity == "error")
+    """Tell whether a result fails the session where failures of severity ``at`` and above do, excused ones never."""
+    failed = result.outcome == "failed" and not result.excused
+    return failed and (at == "warning" or result.severity == "error")
 
 
 def _results(rules: Sequence[Rule], model: ModelReport, keep: Keep | None) -> Iterator[RuleResult]:

@@ -137,6 +137,7 @@ class Session:
             exit_code=int(self._exit_code()),
             models=self.models,
             errors=self.errors,
+            rules=list(self.rules),
         )
 
     def _exit_code(self) -> ExitCode:

@@ -8,9 +8,10 @@ from pydantic import Field
 
 from sparsity_audit.schema.base import Criterion, Document, Strict
 from sparsity_audit.schema.config import AuditConfig, Split
+from sparsity_audit.schema.gate import EXCUSED, BaselineInfo, Standing, Waiver
 from sparsity_audit.schema.gradient_report import GradientInfo
 from sparsity_audit.schema.plan import PruningPlan
-from sparsity_audit.schema.rule import RuleId, Scope, Severity
+from sparsity_audit.schema.rule import Rule, RuleId, Scope, Severity
 from sparsity_audit.schema.spec import TrainingSettings
 from sparsity_audit.schema.study_report import ClaimResult, MissingRun, RunFacts, StudyRowFacts
 
@@ -197,6 +198,15 @@ class RuleResult(Strict):
     message: str
     evidence: dict[str, EvidenceValue] = Field(default_factory=dict)
     remedies: list[str] = Field(default_factory=list)
+    standing: Standing | None = None
+    """How a failure stands to the baseline and to waivers; None where neither says anything of it."""
+    standing_reason: str | None = None
+    """That in words: the baseline's value, the waiver's reason and last day."""
+
+    @property
+    def excused(self) -> bool:
+        """Whether it failed and does not count: the baseline knows it, or it is waived."""
+        return self.standing in EXCUSED
 
 
 class ModelReport(Strict):
@@ -259,6 +269,11 @@ class AuditReport(Document):
     models: list[ModelReport]
     studies: list[StudyReport] = Field(default_factory=list)
     errors: list[SessionError] = Field(default_factory=list)
+    rules: list[Rule] = Field(default_factory=list)
+    """The rules that applied, with the limits that held; empty in older reports."""
+    baseline: BaselineInfo | None = None
+    unused_waivers: list[Waiver] = Field(default_factory=list)
+    """Waivers of the configuration that no failure needs any more."""
 
     def results(self) -> list[RuleResult]:
         """Return the results of all models, then of all studies, in order."""

@@ -69,6 +69,7 @@ def compare(
         exit_code=int(exit_code(results, config, unreadable=False, audited=any(s.runs for s in studies))),
         models=[],
         studies=studies,
+        rules=list(rules),
     )
 
 

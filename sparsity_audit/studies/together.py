@@ -52,7 +52,7 @@ def with_studies(report: AuditReport, models: Sequence[str], config: AuditConfig
     runs = _facts(report)
     if len(runs) > 1:
         studies.append(study_report(TOGETHER, "The runs given", None, Gathered(runs, []), rules, ()))
-    complete = report.model_copy(update={"studies": studies})
+    complete = report.model_copy(update={"studies": studies, "rules": list(rules)})
     audited = any(model.coverage.audited for model in report.models) or any(study.runs for study in studies)
     code = exit_code(complete.results(), config, unreadable=bool(report.errors), audited=audited)
     return complete.model_copy(update={"exit_code": int(code)})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cli_helpers import call, write_healthy, write_net, write_sick
 
-from sparsity_audit.cli.configuration import load_configuration
+from sparsity_audit.engine.configuration import load_configuration
 
 
 def test_the_same_model_passes_with_one_limit_and_fails_with_another(tmp_path, capsys):
@@ -110,7 +110,7 @@ def test_a_table_that_is_none_and_bytes_that_are_no_text(tmp_path, capsys):
 
 
 def test_folders_of_photographs_are_relative_to_the_file(tmp_path):
-    from sparsity_audit.cli.configuration import load_configuration
+    from sparsity_audit.engine.configuration import load_configuration
 
     (tmp_path / "sparsity-audit.toml").write_text('data = "imagefolder:birds"\n')
     (tmp_path / "sub").mkdir()
@@ -119,7 +119,7 @@ def test_folders_of_photographs_are_relative_to_the_file(tmp_path):
 
 
 def test_training_from_settings_or_from_a_spec(tmp_path):
-    from sparsity_audit.cli.configuration import load_training
+    from sparsity_audit.engine.configuration import load_training
 
     alone = tmp_path / "training.toml"
     alone.write_text('optimizer = { name = "adam", lr = 1e-3 }\nbatch_size = 40\n')

@@ -1,0 +1,1 @@
+"""Other programs that the audit runs inside of."""
