@@ -68,6 +68,12 @@ def find_norms(tensors: Mapping[str, Tensor]) -> list[Norm]:
       of the order, but a norm with its namesake's *inputs* gives all blocks of its kind away.
     """
     norms = _batch_norms(tensors)
+    return [_norm(tensors, path, norms[path], conv) for path, conv in pair_norms(tensors).items()]
+
+
+def pair_norms(tensors: Mapping[str, Tensor]) -> dict[str, str | None]:
+    """Return the batch norms and the convolution that each follows, as ``find_norms`` does, from names and shapes."""
+    norms = _batch_norms(tensors)
     siblings = {path: _sibling(path, tensors) for path in norms}
     kinds = _kinds({path for path, sibling in siblings.items() if sibling})
     pre_activated = {
@@ -83,10 +89,7 @@ def find_norms(tensors: Mapping[str, Tensor]) -> list[Norm]:
         and kinds.get(path) not in pre_activated
     }
     claims = Counter(fitting.values())
-    return [
-        _norm(tensors, path, features, fitting.get(path) if claims[fitting.get(path, "")] == 1 else None)
-        for path, features in norms.items()
-    ]
+    return {path: fitting.get(path) if claims[fitting.get(path, "")] == 1 else None for path in norms}
 
 
 def find_unnormed(tensors: Mapping[str, Tensor]) -> list[SkippedNorm]:

@@ -47,9 +47,9 @@ def compare(
     from pathlib import Path
 
     from sparsity_audit.cli.compare_output import check_folder, show, write
-    from sparsity_audit.cli.outputs import check_outputs
     from sparsity_audit.cli.values import split_ids
     from sparsity_audit.engine.configuration import load_configuration
+    from sparsity_audit.outputs import check_outputs
     from sparsity_audit.studies.claims import load_claims
     from sparsity_audit.studies.compare import Comparison
     from sparsity_audit.studies.compare import compare as compared

@@ -6,10 +6,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from sparsity_audit.cli.outputs import check_writable, say, write_report
+from sparsity_audit.cli.console import say
 from sparsity_audit.errors import UsageError
-from sparsity_audit.reporters import study_terminal, terminal
-from sparsity_audit.schema.report import AuditReport, StudyReport
+from sparsity_audit.outputs import check_writable, write_report
+from sparsity_audit.reporters.terminal_session import session_text
+from sparsity_audit.schema.report import AuditReport
 
 
 def check_folder(output: str | None) -> None:
@@ -30,31 +31,7 @@ def check_folder(output: str | None) -> None:
 def show(report: AuditReport, verbosity: int) -> None:
     """Print the session; a reader who leaves early takes nothing from it."""
     width = min(shutil.get_terminal_size((100, 24)).columns, 120)
-    colour = sys.stdout.isatty()
-    parts = []
-    if verbosity >= 0:
-        parts.append(terminal.session_head(report.tool, report.config_file, colour=colour, width=width))
-    for study in report.studies:
-        parts += _study(study, verbosity, width)
-    parts.append(terminal.session_end(report, colour=colour, verbosity=verbosity, width=width))
-    say("\n\n".join(part for part in parts if part))
-
-
-def _study(study: StudyReport, verbosity: int, width: int) -> list[str]:
-    failures = terminal.failures(study, verbosity=verbosity, width=width)
-    if verbosity < 0:
-        return [failures]
-    beside = study_terminal.beside_paper(study, width=width)
-    if not study.results and not study.claims:  # a table of the paper
-        return [study_terminal.study_head(study), beside or "no run of this table's regimes is there"]
-    return [
-        study_terminal.study_head(study),
-        study_terminal.study_table(study, width=width),
-        beside,
-        terminal.rule_lines(study, verbosity=verbosity, width=width),
-        failures,
-        study_terminal.claims(study, verbosity=verbosity, width=width),
-    ]
+    say(session_text(report, colour=sys.stdout.isatty(), verbosity=verbosity, width=width))
 
 
 def write(report: AuditReport, output: str | None) -> None:

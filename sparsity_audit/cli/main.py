@@ -12,8 +12,10 @@ import typer
 from sparsity_audit.cli import (
     apply_plan,
     compare,
+    diff,
     inspect,
     prune,
+    report,
     rules,
     run,
     schema,
@@ -23,7 +25,7 @@ from sparsity_audit.cli import (
     train,
     zoo,
 )
-from sparsity_audit.cli.outputs import silence
+from sparsity_audit.cli.console import silence
 from sparsity_audit.errors import ExitCode, SparsityAuditError
 from sparsity_audit.version import __version__
 
@@ -41,10 +43,12 @@ app.command("prune", short_help="Remove dead filters, exactly, and write a slim 
 app.command("apply-plan", short_help="Remove what a plan of prune says.")(apply_plan.apply_plan)
 app.command("train", short_help="Train a spec of the zoo and leave a run folder.")(train.train)
 app.command("compare", short_help="Compare runs: study rules, the paper's claims, tables, pictures.")(compare.compare)
+app.command("diff", short_help="Show what died and what revived between two reports.")(diff.diff)
 app.command("simulate", short_help="Show how fast regularisers take idle scalars to 0.")(simulate.simulate)
 app.command("inspect", short_help="Say what a weight file holds.")(inspect.inspect)
 app.command("schema", short_help="Print the JSON Schema of a file format.")(schema.schema)
 app.command("selftest", short_help="Check that what is planted is found.")(selftest.selftest)
+app.add_typer(report.app, name="report")
 app.add_typer(rules.app, name="rules")
 app.add_typer(zoo.app, name="zoo")
 app.add_typer(study.app, name="study")

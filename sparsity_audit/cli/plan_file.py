@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 from sparsity_audit.errors import ConfigError, UsageError
 from sparsity_audit.schema.plan import PruningPlan
 from sparsity_audit.schema.validating import validate
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file.
-
-    Raises:
-        ConfigError: it cannot be read, or is something else.
-    """
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except OSError as failure:
-        raise ConfigError(f"{path}: cannot read the plan: {failure.strerror}") from None
-    except (ValueError, RecursionError) as failure:
-        raise ConfigError(f"{path}: cannot read the plan: not JSON: {failure}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: is no plan: a JSON {type(content).__name__}, not an object")
-    return content
 
 
 def plan_in(content: dict[str, Any], where: str, sha256: str) -> PruningPlan:

@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from sparsity_audit.cli.outputs import check_distinct, check_writable, say, write_atomically
+from sparsity_audit.cli.console import say
 from sparsity_audit.cli.prune_session import Call, Ready, Wanted, _files_of, _ready
-from sparsity_audit.cli.run_session import Printer
+from sparsity_audit.cli.run_printer import Printer
 from sparsity_audit.engine.configuration import load_configuration
 from sparsity_audit.engine.corpora import check_normalisation
 from sparsity_audit.engine.session import check_device, tool_info
 from sparsity_audit.errors import ExitCode, UsageError
+from sparsity_audit.outputs import check_distinct, check_writable, write_atomically
 from sparsity_audit.reporters import slim_tables, terminal
 from sparsity_audit.schema.config import AuditConfig
 from sparsity_audit.schema.slim_tables import ComparisonReport, ParetoReport, TuningSettings

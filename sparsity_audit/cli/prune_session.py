@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sparsity_audit.checkpoints.checkpoint import read_checkpoint
 from sparsity_audit.checkpoints.folder import CONFIG, INDEX_SUFFIX, WEIGHTS
-from sparsity_audit.cli.outputs import check_distinct, check_writable, say, write_atomically
-from sparsity_audit.cli.plan_file import plan_in, read_json
-from sparsity_audit.cli.run_session import Printer
+from sparsity_audit.cli.console import say
+from sparsity_audit.cli.plan_file import plan_in
+from sparsity_audit.cli.run_printer import Printer
 from sparsity_audit.engine.configuration import load_configuration
 from sparsity_audit.engine.corpora import Corpora, check_normalisation
 from sparsity_audit.engine.session import check_device, tool_info
 from sparsity_audit.engine.subject import Subject, prepare, with_graph
 from sparsity_audit.errors import ExitCode, UsageError
+from sparsity_audit.outputs import check_distinct, check_writable, write_atomically
 from sparsity_audit.reporters import prune_terminal, terminal
 from sparsity_audit.reporters.prune_markdown import prune_markdown
 from sparsity_audit.schema.config import AuditConfig
 from sparsity_audit.schema.plan import PruningClass
 from sparsity_audit.schema.prune_report import PruneReport
+from sparsity_audit.schema.reading import read_json
 
 if TYPE_CHECKING:
     from sparsity_audit.slimming.session import Pruned
@@ -88,7 +90,7 @@ def prune_model(call: Call, wanted: Wanted) -> int:
 def apply_to_model(call: Call, plan: str, *, latency: bool) -> int:
     """Do what ``apply-plan`` does and return its exit code."""
     # The plan is looked at before images are read and a graph is captured.
-    chosen = plan_in(read_json(Path(plan)), plan, read_checkpoint(Path(call.model)).sha256)
+    chosen = plan_in(read_json(Path(plan), "plan"), plan, read_checkpoint(Path(call.model)).sha256)
 
     def work(ready: Ready, printer: Printer) -> Pruned:
         from sparsity_audit.slimming.session import apply_plan

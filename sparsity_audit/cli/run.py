@@ -18,6 +18,7 @@ _DATA = (
     "Corpus: digits, cifar10, cifar100, tinyimagenet, imagenet, imagefolder:PATH, parquet:PATH, or a folder of one "
     "of these. Without it only weights are looked at."
 )
+_CONFIG = "Configuration, such as model.audit.toml; the nearest sparsity-audit.toml or pyproject.toml by default."
 _FORMAT = "github adds annotations to what is printed, for a workflow's log."
 _BASELINE = "An earlier JSON report: only failures that are new or worse fail the session."
 _UPDATE = "Write the baseline anew where nothing got worse, or for the first time."
@@ -26,6 +27,7 @@ _TRAINING = "TOML file that says how the model was trained: optimizer, regulariz
 
 def run(
     models: Annotated[Names, typer.Argument(metavar="MODEL", help=_MODEL, show_default=False)] = None,
+    config: Annotated[str | None, typer.Option(help=_CONFIG, metavar="FILE")] = None,
     data: Annotated[str | None, typer.Option(help=_DATA, metavar="NAME|PATH")] = None,
     data_root: Annotated[str | None, typer.Option(help=_ROOT, metavar="DIR")] = None,
     split: Annotated[
@@ -128,7 +130,9 @@ def run(
         "baseline_tolerance": baseline_tolerance,
         "exit_zero": exit_zero,
     }
-    request = Request(overrides, trust_code, keyword, exit_first, verbose - quiet, collect_only, update_baseline)
+    request = Request(
+        overrides, config, trust_code, keyword, exit_first, verbose - quiet, collect_only, update_baseline
+    )
     return execute(request)
 
 

@@ -22,6 +22,7 @@ class Format(StrEnum):
     MANIFEST = "manifest"
     CLAIMS = "claims"
     METADATA = "metadata"
+    DIFF = "diff"
 
 
 def schema(name: Annotated[Format, typer.Argument(help="File format.")]) -> None:
@@ -30,7 +31,19 @@ def schema(name: Annotated[Format, typer.Argument(help="File format.")]) -> None
 
     from pydantic import BaseModel
 
-    from sparsity_audit.schema import claim, config, manifest, plan, prune_report, record, report, rule, spec, study
+    from sparsity_audit.schema import (
+        claim,
+        config,
+        diff,
+        manifest,
+        plan,
+        prune_report,
+        record,
+        report,
+        rule,
+        spec,
+        study,
+    )
 
     documents: dict[Format, type[BaseModel]] = {
         Format.REPORT: report.AuditReport,
@@ -44,6 +57,7 @@ def schema(name: Annotated[Format, typer.Argument(help="File format.")]) -> None
         Format.MANIFEST: manifest.ManifestSpec,
         Format.CLAIMS: claim.ClaimList,
         Format.METADATA: spec.ModelMetadata,
+        Format.DIFF: diff.ReportDiff,
     }
     described = {"$schema": "https://json-schema.org/draft/2020-12/schema", **documents[name].model_json_schema()}
     typer.echo(json.dumps(described, indent=2))

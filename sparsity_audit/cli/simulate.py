@@ -37,8 +37,8 @@ def simulate(
 
     Exit codes: 0 done, 2 interrupted, 4 usage or a file that cannot be written.
     """
-    from sparsity_audit.cli.outputs import write_atomically
     from sparsity_audit.cli.values import split_values
+    from sparsity_audit.outputs import write_atomically
     from sparsity_audit.studies.simulate import KINDS, OPTIMIZERS, STRENGTHS
     from sparsity_audit.studies.simulate import simulate as simulated
 
@@ -57,7 +57,7 @@ def simulate(
 def _check_outputs(json: str | None, plot: str | None) -> None:
     from pathlib import Path
 
-    from sparsity_audit.cli.outputs import check_distinct, check_writable
+    from sparsity_audit.outputs import check_distinct, check_writable
 
     outputs = {option: path for option, path in (("--json", json), ("--plot", plot)) if path is not None}
     for option, path in outputs.items():

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
 
-from sparsity_audit.cli.outputs import say
+from sparsity_audit.cli.console import say
 from sparsity_audit.schema.record import TrainingRecord
 from sparsity_audit.studies.plan import PlannedRun
 from sparsity_audit.studies.running import StudyListener

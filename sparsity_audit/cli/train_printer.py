@@ -6,7 +6,7 @@ import sys
 import time
 from typing import IO, TYPE_CHECKING
 
-from sparsity_audit.cli.outputs import say
+from sparsity_audit.cli.console import say
 from sparsity_audit.schema.record import SplitResult, TrainingRecord
 from sparsity_audit.specs.describe import settings_line
 from sparsity_audit.training.loop import Progress

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from sparsity_audit.schema.config import Split
 from sparsity_audit.schema.spec import Normalisation
 
 Pixels = npt.NDArray[np.uint8]
+Inputs = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 
@@ -47,8 +49,9 @@ class Corpus:
     name: str
     """Such as ``digits`` or ``cifar10``, whatever folder the images came from; else the folder's kind and name."""
     split: Split
-    images: Pixels | LazyImages
-    """uint8 [N, H, W, C]; a memory map where the images come from the cache."""
+    images: Pixels | Inputs | LazyImages
+    """uint8 [N, H, W, C]; a memory map where the images come from the cache. Float32 where they are what the model is
+    given, already normalised, as a loader yields them."""
     labels: Labels
     """int64 [N]; indices into ``class_names``."""
     class_names: tuple[str, ...]
@@ -102,6 +105,46 @@ class Corpus:
         digest = corpus_digest(images, numbers)
         return cls(name, split, images, numbers, tuple(names), normalisation, pixel_scale, digest, len(numbers))
 
+    @classmethod
+    def from_loader(
+        cls, loader: Iterable[Any], *, class_names: Sequence[str] | None = None, name: str = "loader"
+    ) -> Corpus:
+        """Return what a loader yields, once through, as the model is given it: it is held in memory.
+
+        Args:
+            loader: yields (images, labels): floats [B, C, H, W], normalised, and integers [B]; a torch DataLoader.
+            class_names: in label order; the labels' numbers where left out.
+
+        Raises:
+            DataError: batches of another form, images of several sizes, or no batch at all.
+        """
+        images, labels = [], []
+        for batch in loader:
+            if not isinstance(batch, tuple | list) or len(batch) != 2:
+                raise DataError(f"corpus {name!r}: a batch should be images and labels, not {type(batch).__name__}")
+            pictures, numbers = (np.asarray(part) for part in batch)
+            if pictures.dtype.kind != "f" or pictures.ndim != 4 or numbers.shape != pictures.shape[:1]:
+                raise DataError(
+                    f"corpus {name!r}: needs floats [B, C, H, W] and B labels, not {pictures.dtype} "
+                    f"{list(pictures.shape)} and {list(numbers.shape)}"
+                )
+            images.append(pictures.transpose(0, 2, 3, 1).astype(np.float32))
+            labels.append(numbers.astype(np.int64))
+        sizes = {batch.shape[1:] for batch in images}
+        if len(sizes) != 1:
+            raise DataError(f"corpus {name!r}: {'images of several sizes' if sizes else 'the loader yields no batch'}")
+        everything, numbers = np.concatenate(images), np.concatenate(labels)
+        names = class_names or [str(number) for number in range(int(numbers.max()) + 1)]
+        channels = everything.shape[3]
+        as_is = Normalisation(mean=[0.0] * channels, std=[1.0] * channels)
+        digest = corpus_digest(everything, numbers)
+        return cls(name, "train", everything, numbers, tuple(names), as_is, 1.0, digest, len(numbers))
+
+    @property
+    def ready(self) -> bool:
+        """Whether the images are what the model is given, so that no normalisation is due and no range is known."""
+        return isinstance(self.images, np.ndarray) and self.images.dtype == np.float32
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -129,8 +172,8 @@ class Corpus:
         images = self.images[indices]
         return replace(self, images=images, labels=labels, sha256=corpus_digest(images, labels), seed=seed)
 
-    def batches(self, batch_size: int) -> Iterator[tuple[Pixels, Labels]]:
-        """Yield (uint8 [B, H, W, C], int64 [B]) in stored order, as views of an array; the last may be shorter.
+    def batches(self, batch_size: int) -> Iterator[tuple[Pixels | Inputs, Labels]]:
+        """Yield (uint8 or float32 [B, H, W, C], int64 [B]) in stored order, views of an array; the last may be shorter.
 
         Raises:
             DataError: images that are decoded on the way, and bad.
@@ -160,14 +203,14 @@ def drawn(count: int, limit: int | None, seed: int) -> npt.NDArray[np.int64] | N
     return np.sort(order[:limit])
 
 
-def corpus_digest(images: Pixels, labels: Labels) -> str:
+def corpus_digest(images: Pixels | Inputs, labels: Labels) -> str:
     """Return the sha256 of a set of labelled images, whatever their order and container.
 
     Each image's label and pixels are hashed, and the sorted hashes are hashed again: the Hugging Face and the
     torchvision layouts of CIFAR hold the same images in different orders.
 
     Args:
-        images: uint8 [N, H, W, C].
+        images: uint8 or float32 [N, H, W, C].
         labels: int64 [N].
     """
     each = sorted(

@@ -39,25 +39,39 @@ def find_configuration(start: Path) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
-def load_configuration(overrides: Mapping[str, Any], start: Path | None = None) -> tuple[AuditConfig, str | None]:
+def load_configuration(
+    overrides: Mapping[str, Any], start: Path | None = None, *, file: Path | None = None
+) -> tuple[AuditConfig, str | None]:
     """Return the configuration that applies, and the file that it came from.
 
     Args:
         overrides: keys given on the command line; they win.
         start: folder to look from; the current one where left out.
+        file: the one that applies, such as ``model.audit.toml``; none is looked for.
 
     Raises:
         ConfigError: a file or value that does not fit the schema.
     """
     given = {key: value for key, value in overrides.items() if value is not None}
-    found = find_configuration((start or Path()).resolve())
+    if file is not None:
+        found: tuple[Path, dict[str, Any]] | None = (file, _table(file, read_toml(file, "configuration")))
+    else:
+        found = find_configuration((start or Path()).resolve())
     if found is None:
         return validate(AuditConfig, given, COMMAND_LINE), None
     path, content = found
     where = f"{path} [tool.{TABLE}]" if path.name == PROJECT_FILE else str(path)
     validate(AuditConfig, content, where)
     merged = {**_anchored(content, path.parent), **given}
-    return validate(AuditConfig, merged, COMMAND_LINE), str(path)
+    return validate(AuditConfig, merged, COMMAND_LINE), _short(path)
+
+
+def _table(file: Path, content: dict[str, Any]) -> dict[str, Any]:
+    tools = content.get("tool")
+    if file.name == PROJECT_FILE and isinstance(tools, dict) and isinstance(tools.get(TABLE), dict):
+        found: dict[str, Any] = tools[TABLE]
+        return found
+    return content
 
 
 def load_training(path: Path) -> TrainingSettings:
@@ -79,17 +93,26 @@ def _anchored(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         return str(folder / Path(path).expanduser())
 
     anchored = dict(content)
-    for key in ("data_root", "baseline", *get_args(Format)):
+    if "data_root" in anchored:
+        anchored["data_root"] = anchor(anchored["data_root"])
+    # What reports name; names of corpora and packs are told from paths, so those stay whole.
+    for key in ("baseline", *get_args(Format)):
         if key in anchored:
-            anchored[key] = anchor(anchored[key])
+            anchored[key] = _short(Path(anchor(anchored[key])))
     if "models" in anchored:
-        anchored["models"] = [anchor(model) for model in anchored["models"]]
+        anchored["models"] = [_short(Path(anchor(model))) for model in anchored["models"]]
     if "rules" in anchored:
         packs = shipped_packs()
         anchored["rules"] = [rule if rule in packs else anchor(rule) for rule in anchored["rules"]]
     if "data" in anchored:
         anchored["data"] = _anchored_data(anchored["data"], folder, anchor)
     return anchored
+
+
+def _short(path: Path) -> str:
+    """Return a path as seen from the current folder where it lies below it: reports are then alike on all machines."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def _anchored_data(data: str, folder: Path, anchor: Callable[[str], str]) -> str:

@@ -111,10 +111,16 @@ def normalisation_for(config: AuditConfig, subject: Subject, corpus: Corpus) -> 
     """
     channels = corpus.shape[0]
     check_normalisation(config)
+    if corpus.ready and config.mean is not None:
+        raise UsageError(f"mean and std: the images of {corpus.name} are normalised already; leave them out")
     if config.mean is not None and config.std is not None:
         if len(config.mean) != channels:
             raise UsageError(f"--mean and --std need one value for each channel of {corpus.name}, that is {channels}")
         return NormalisationInfo(mean=config.mean, std=config.std, pixel_scale=corpus.pixel_scale, source="option")
+    if corpus.ready:
+        return NormalisationInfo(
+            mean=corpus.normalisation.mean, std=corpus.normalisation.std, pixel_scale=1.0, source="corpus"
+        )
     published = subject.known.loaded.architecture.normalisation if subject.known is not None else None
     if subject.metadata is not None and len(subject.metadata.normalisation.mean) == channels:
         chosen, source = subject.metadata.normalisation, "metadata"

@@ -106,8 +106,11 @@ def _with_data(
 def _bounds(
     known: WithGraph, findings: Findings, normalisation: NormalisationInfo, corpus: Corpus
 ) -> dict[str, NormBounds]:
-    """Return what norms can put out for any image like the corpus's; nothing where no filter is dead."""
-    if not any(dead_filters(layer) or layer.constant for layer in findings.layers):
+    """Return what norms can put out for any image like the corpus's; nothing where no filter is dead.
+
+    Nor where images came as floats: nobody knows what others may hold.
+    """
+    if corpus.ready or not any(dead_filters(layer) or layer.constant for layer in findings.layers):
         return {}
     from sparsity_audit.pruning.bounds import norm_bounds, pixel_max
 

@@ -7,7 +7,7 @@ import platform
 import sys
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from sparsity_audit.engine.corpora import Corpora, Progress, check_normalisation
@@ -40,6 +40,10 @@ class Listener:
         """A model could not be audited."""
 
 
+Judge = Callable[[ModelReport], ModelReport]
+"""Says how a model's failures stand to what was known before, ahead of their being told and counted."""
+
+
 class Session:
     """Audits models one by one and adds up what came of it."""
 
@@ -53,6 +57,7 @@ class Session:
         trust_code: bool = False,
         keep: Keep | None = None,
         stop_at: Severity | None = None,
+        judge: Judge | None = None,
         listener: Listener | None = None,
     ) -> None:
         self.config = config
@@ -61,6 +66,7 @@ class Session:
         self.trust_code = trust_code
         self.keep = keep
         self.stop_at = stop_at
+        self.judge = judge
         self.listener = listener or Listener()
         self.corpora = Corpora(config, corpus, self.listener.progress)
         self.models: list[ModelReport] = []
@@ -122,6 +128,8 @@ class Session:
             stop_at=self.stop_at,
             progress=progress,
         )
+        if self.judge is not None:
+            model = self.judge(model)
         self.models.append(model)
         self.listener.finished(model)
         return model

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from sparsity_audit.data.corpus import Corpus
+from sparsity_audit.errors import DataError
 from sparsity_audit.graph.chain import follow
 from sparsity_audit.graph.feature_graph import FeatureGraph
 from sparsity_audit.pruning.bound_run import BoundRun
@@ -57,7 +58,14 @@ def pixel_max(corpus: Corpus) -> float:
     """Return the largest pixel that images like those of a corpus may have.
 
     255, unless the pixel that stands for 1.0 is less and no image exceeds it (scikit-learn's digits end at 16).
+
+    Raises:
+        DataError: images that came as floats, whose range is not known.
     """
+    if corpus.ready:
+        raise DataError(
+            f"{corpus.name}: floats have no known range: give stored pixels (uint8), or a data set"
+        )
     if corpus.pixel_scale < BYTE and isinstance(corpus.images, np.ndarray):
         return corpus.pixel_scale if corpus.images.max(initial=0) <= corpus.pixel_scale else BYTE
     return BYTE

@@ -8,6 +8,13 @@ from typing import NamedTuple
 from sparsity_audit.reporters.facts import environment, model_facts
 from sparsity_audit.reporters.markdown_layout import bullets, folded, pipes, safe, short
 from sparsity_audit.reporters.markdown_study import study_blocks
+from sparsity_audit.reporters.standing import (
+    baseline_words,
+    excused_of,
+    improvements,
+    standing_words,
+    waiver_words,
+)
 from sparsity_audit.reporters.summary import (
     by_rule,
     ended,
@@ -49,6 +56,7 @@ from sparsity_audit.schema.rule import Severity
 LONGEST = 65_536
 """Characters that GitHub takes in one comment."""
 
+_HEADERS = ["layer", "rule", "value", "limit", "severity", "what"]
 _SIGNS = {"failed": "❌", "warned": "⚠️", "passed": "✅"}
 _STEPS = (4000, 1000, 400, 200, 100, 50, 25, 12, 6, 3, 1)
 
@@ -92,6 +100,7 @@ def _blocks(report: AuditReport, cut: _Cut) -> Iterator[str]:
     if report.models:
         yield pipes(models_table(report.models), cut.details)
     yield from _failure_blocks(report, cut)
+    yield from _ratchet_blocks(report, cut)
     for model in report.models[: cut.details]:
         yield from _model_blocks(model, report, cut)
     for study in report.studies[: cut.details]:
@@ -112,6 +121,21 @@ def _failure_blocks(report: AuditReport, cut: _Cut) -> Iterator[str]:
         yield folded(plural(len(table.rows), "warning"), body)
 
 
+def _ratchet_blocks(report: AuditReport, cut: _Cut) -> Iterator[str]:
+    """Yield what improved, what is known or waived, and waivers that nothing needs."""
+    if words := baseline_words(report):
+        yield f"{safe(words)}\n"
+    better = [f"{markdown_code(short(name))}: {safe(text)}" for name, text in improvements(report)]
+    if better:
+        yield f"### Better than the baseline\n\n{bullets(better, cut.failures)}"
+    excused = [(name, result) for name, results in parts_of(report) for result in excused_of(results)]
+    rows = [[name, *_failure_row(result)] for name, result in excused]
+    if rows:
+        yield folded(f"{len(rows):,} known or waived", pipes(Table(["model", *_HEADERS], "cclrrll", rows), cut.details))
+    if waivers := waiver_words(report):
+        yield bullets([safe(text) for text in waivers], cut.failures)
+
+
 def _failures(report: AuditReport, severity: Severity | None) -> Table | None:
     """Return the failed results of all models and studies, and the crashed ones with the errors; None without any."""
     parts = parts_of(report)
@@ -122,7 +146,7 @@ def _failures(report: AuditReport, severity: Severity | None) -> Table | None:
         if severity != "warning":
             failed += ended(results, "error")
         rows += [[*([name] if several else []), *_failure_row(result)] for result in failed]
-    headers = [*(["model"] if several else []), "layer", "rule", "value", "limit", "severity", "what"]
+    headers = [*(["model"] if several else []), *_HEADERS]
     return Table(headers, "c" * several + "clrrll", rows) if rows else None
 
 
@@ -130,6 +154,8 @@ def _failure_row(result: RuleResult) -> list[str]:
     crashed = result.outcome == "error"
     severity = "crashed" if crashed else result.severity or "error"
     what = result.reason or result.message if crashed else result.message
+    if standing := standing_words(result):
+        what = f"{what} ({standing})"
     rule = f"{result.rule} {result.name}"
     value, limit = (measured(number, result.unit) for number in (result.value, result.limit))
     return [place(result), rule, value, limit, severity, what]

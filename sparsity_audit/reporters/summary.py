@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from sparsity_audit.errors import ExitCode
+from sparsity_audit.reporters.standing import excused_words
 from sparsity_audit.reporters.text import DASH, percent, plural, ratio, share
 from sparsity_audit.schema.base import Criterion
 from sparsity_audit.schema.report import (
@@ -54,8 +55,8 @@ def parts_of(report: AuditReport) -> list[tuple[str, list[RuleResult]]]:
 
 
 def failures_of(results: Iterable[RuleResult], severity: Severity | None = None) -> list[RuleResult]:
-    """Return the failed results, errors before warnings; ``severity`` keeps one kind."""
-    failed = [result for result in results if result.outcome == "failed"]
+    """Return the failed results that count, errors before warnings; ``severity`` keeps one kind."""
+    failed = [result for result in results if result.outcome == "failed" and not result.excused]
     errors = [result for result in failed if result.severity != "warning"]
     warnings = [result for result in failed if result.severity == "warning"]
     if severity is None:
@@ -100,10 +101,11 @@ def remedies_of(results: Iterable[RuleResult]) -> list[str]:
 
 
 def failures_words(results: Iterable[RuleResult]) -> list[str]:
-    """Return the counts of failures at each limit, those that are not zero: ``["2 failed", "1 warning"]``."""
+    """Return the counts of failures, those that are not zero: ``["2 failed", "1 warning", "3 known"]``."""
     failed = list(results)
     errors, warnings = len(failures_of(failed, "error")), len(failures_of(failed, "warning"))
-    return ([f"{errors:,} failed"] if errors else []) + ([plural(warnings, "warning")] if warnings else [])
+    counted = ([f"{errors:,} failed"] if errors else []) + ([plural(warnings, "warning")] if warnings else [])
+    return counted + excused_words(failed)
 
 
 def tally(report: AuditReport) -> str:
@@ -146,10 +148,9 @@ def verdict(report: AuditReport) -> Verdict:
         parts.append(exit_words(report) or "failed")
     if parts:
         return Verdict("failed", ", ".join(parts))
-    warnings, passed = report.count("failed", "warning"), report.count("passed")
-    if not passed and not warnings:
+    open_ends = failures_words(report.results())
+    if not report.count("passed") and not open_ends:
         return Verdict("warned", "nothing was decided")
-    open_ends = [plural(warnings, "warning")] if warnings else []
     if inconclusive := report.count("inconclusive"):
         open_ends.append(f"{inconclusive:,} inconclusive")
     return Verdict("warned", "passed with " + ", ".join(open_ends)) if open_ends else Verdict("passed", "passed")

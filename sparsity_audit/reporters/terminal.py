@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sparsity_audit.reporters.facts import environment, model_facts
+from sparsity_audit.reporters.standing import baseline_words, improvements, standing_words, waiver_words
 from sparsity_audit.reporters.study_tables import claims_tally
 from sparsity_audit.reporters.summary import (
     by_rule,
@@ -105,6 +106,8 @@ def _mark_lines(group: list[RuleResult], longest: int, done: int, total: int, wi
 
 def _mark(result: RuleResult) -> str:
     if result.outcome == "failed":
+        if result.excused:
+            return "x"  # pytest's letter for what was expected to fail
         return "W" if result.severity == "warning" else "F"
     return _MARKS[result.outcome]
 
@@ -117,13 +120,20 @@ def _item(result: RuleResult) -> str:
 def _result_line(result: RuleResult) -> str:
     if result.outcome == "failed":
         word = "FAILED (warning)" if result.severity == "warning" else "FAILED"
+        if result.excused:
+            word = str(result.standing).upper()
         value, limit = (measured(number, result.unit) for number in (result.value, result.limit))
-        return f"{_item(result)} {word} {value}, limit {limit}"
+        return f"{_item(result)} {word} {value}, limit {limit}{_standing(result)}"
     if result.outcome == "passed":
         value = "" if result.value is None else f" {measured(result.value, result.unit)}"
         return f"{_item(result)} PASSED{value}"
     reason = f" ({printable(result.reason)})" if result.reason else ""
     return f"{_item(result)} {_WORDS[result.outcome]}{reason}"
+
+
+def _standing(result: RuleResult) -> str:
+    words = printable(standing_words(result))
+    return f" ({words})" if words else ""
 
 
 def session_end(report: AuditReport, *, colour: bool, verbosity: int = 0, width: int = 80) -> str:
@@ -142,11 +152,25 @@ def session_end(report: AuditReport, *, colour: bool, verbosity: int = 0, width:
         for study in report.studies:
             told = "; ".join(part for part in (study_verdict(study, report), claims_tally(study)) if part)
             lines += wrapped(f"{study.name}: {told}")
+    lines += _ratchet_lines(report, colour=colour, verbosity=verbosity)
     words = exit_words(report)
     if words is not None:
         lines.append(words)
     lines.append(_paint(centred(f"{tally(report)} in {report.duration_seconds:.1f}s", width), _mood(report), colour))
     return "\n".join(lines)
+
+
+def _ratchet_lines(report: AuditReport, *, colour: bool, verbosity: int) -> list[str]:
+    """Return what improved, what the session was held against, and waivers that nothing needs."""
+    several = len(parts_of(report)) > 1
+    better = [f"{printable(f'{name}::' if several else '')}{printable(text)}" for name, text in improvements(report)]
+    shown = better if verbosity > 0 else better[:_LONGEST_SUMMARY]
+    lines = [f"{_paint('BETTER', _GREEN, colour)} {text}" for text in shown]
+    if len(better) > len(shown):
+        lines.append(f"… and {len(better) - len(shown):,} more (-v shows all)")
+    words = baseline_words(report)
+    lines += wrapped(words) if words is not None else []
+    return lines + [line for waiver in waiver_words(report) for line in wrapped(waiver)]
 
 
 def _short_summary(report: AuditReport, *, colour: bool, verbosity: int) -> list[str]:
@@ -161,7 +185,7 @@ def _short_summary(report: AuditReport, *, colour: bool, verbosity: int) -> list
         layer = "" if result.layer is None else f"[{printable(result.layer)}]"
         said = result.reason or result.message if word == "ERROR" else result.message
         painted = _paint(word, _YELLOW if word == "WARNING" else _RED, colour)
-        lines.append(f"{painted} {path}{result.rule}{layer} {printable(said)}")
+        lines.append(f"{painted} {path}{result.rule}{layer} {printable(said)}{_standing(result)}")
     if len(items) > len(shown):
         lines.append(f"… and {len(items) - len(shown):,} more (-v shows all)")
     return lines
@@ -170,7 +194,7 @@ def _short_summary(report: AuditReport, *, colour: bool, verbosity: int) -> list
 def _mood(report: AuditReport) -> str:
     if report.exit_code or report.errors or report.count("error") or gate_failures(report):
         return _RED
-    clean = report.count("passed") and not report.count("failed") and not report.count("inconclusive")
+    clean = report.count("passed") and not failures_of(report.results()) and not report.count("inconclusive")
     return _GREEN if clean else _YELLOW
 
 

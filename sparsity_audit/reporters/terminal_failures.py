@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sparsity_audit.reporters.standing import excused_of, standing_words
 from sparsity_audit.reporters.summary import (
     by_rule,
     ended,
@@ -25,16 +26,18 @@ def failures(model: ModelReport | StudyReport, *, verbosity: int, width: int = 8
     Below verbosity 0 evidence, remedies and undecided results are left out; from 1 on no list is cut.
     """
     failed = failures_of(model.results)
-    parts = [_failed_part(group, verbosity, width) for group in by_rule(failed)]
-    parts += [_crashed_part(group, width) for group in by_rule(ended(model.results, "error"))]
+    parts = [failed_part(group, verbosity, width) for group in by_rule(failed)]
+    parts += [crashed_part(group, width) for group in by_rule(ended(model.results, "error"))]
     if parts:
         parts[0] = f"{centred('FAILURES', width)}\n{parts[0]}"
     if verbosity >= 0:
+        parts += _excused_part(excused_of(model.results), verbosity, width)
         parts += _undecided_part(model, width)
     return "\n\n".join(parts)
 
 
-def _failed_part(group: list[RuleResult], verbosity: int, width: int) -> str:
+def failed_part(group: list[RuleResult], verbosity: int, width: int) -> str:
+    """Return what is told of one rule's failures: a table, each message with its evidence, and what to do."""
     first = group[0]
     title = f"{first.rule} {printable(first.name)}: {', '.join(failures_words(group))}"
     lines = [centred(title, width, "_"), grid(failures_table(group)), ""]
@@ -43,7 +46,9 @@ def _failed_part(group: list[RuleResult], verbosity: int, width: int) -> str:
     for result in shown:
         evidence = _evidence(result, verbosity) if verbosity >= 0 else {}
         own = {key: text for key, text in evidence.items() if key not in common}
-        lines += wrapped(f"{place(result)}: {result.message}{_joined(own, ' [', ']')}")
+        standing = standing_words(result)
+        said = f"{result.message} ({standing})" if standing else result.message
+        lines += wrapped(f"{place(result)}: {said}{_joined(own, ' [', ']')}")
     if len(group) > len(shown):
         lines.append(f"… and {len(group) - len(shown):,} more (-v shows all)")
     lines += wrapped(_joined(common, "evidence: ", ""))
@@ -79,11 +84,25 @@ def _joined(texts: dict[str, str], before: str, after: str) -> str:
     return before + "; ".join(f"{key}: {text}" for key, text in texts.items()) + after if texts else ""
 
 
-def _crashed_part(group: list[RuleResult], width: int) -> str:
+def crashed_part(group: list[RuleResult], width: int) -> str:
+    """Return what is told of a rule whose measure crashed."""
     lines = [centred(f"{group[0].rule} {printable(group[0].name)}: crashed", width, "_")]
     for result in group:
         lines += wrapped(f"{place(result)}: {result.reason or result.message}")
     return "\n".join(lines)
+
+
+def _excused_part(excused: list[RuleResult], verbosity: int, width: int) -> list[str]:
+    """Return the failures that the baseline knows or that are waived: they stay in sight."""
+    shown = excused if verbosity > 0 else excused[:_LONGEST_DETAILS]
+    lines = [
+        line
+        for result in shown
+        for line in wrapped(f"{result.rule} {place(result)}: {result.message} ({standing_words(result)})")
+    ]
+    if len(excused) > len(shown):
+        lines.append(f"… and {len(excused) - len(shown):,} more (-v shows all)")
+    return ["\n".join([centred("known and waived", width, "-"), *lines])] if lines else []
 
 
 def _undecided_part(model: ModelReport | StudyReport, width: int) -> list[str]:

@@ -1,7 +1,8 @@
-"""Reading the project's files, whatever their format: TOML as tables, failures as one line."""
+"""Reading the project's files: TOML as tables, JSON as objects, failures as one line."""
 
 from __future__ import annotations
 
+import json
 import tomllib
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -35,3 +36,23 @@ def read_toml(path: Traversable, what: str, *, where: str | None = None, absent:
         raise ConfigError(f"{where}: cannot read the {what}: nested too deeply") from None
     except ValueError as failure:  # a path with a NUL in it
         raise ConfigError(f"{where!r}: cannot read the {what}: {failure}") from None
+
+
+def read_json(path: Traversable, what: str) -> dict[str, Any]:
+    """Return the JSON object in a file, not yet fitted to any schema.
+
+    Args:
+        what: what the file holds, for messages: ``plan``, ``report``.
+
+    Raises:
+        ConfigError: it cannot be read, or is something else.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except OSError as failure:
+        raise ConfigError(f"{path}: cannot read the {what}: {failure.strerror}") from None
+    except (ValueError, RecursionError) as failure:
+        raise ConfigError(f"{path}: cannot read the {what}: not JSON: {failure}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: is no {what}: a JSON {type(content).__name__}, not an object")
+    return content

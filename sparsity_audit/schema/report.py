@@ -283,3 +283,11 @@ class AuditReport(Document):
     def count(self, outcome: Outcome, severity: Severity | None = None) -> int:
         """Return how many results ended so; ``severity`` narrows failures to one limit."""
         return sum(result.outcome == outcome and severity in (None, result.severity) for result in self.results())
+
+    def failures(self) -> list[str]:
+        """Return a line for each failure that counts: rule, layer, and what was found."""
+        return [
+            f"{result.rule}{f'[{result.layer}]' if result.layer else ''} {result.severity}: {result.message}"
+            for result in self.results()
+            if result.outcome == "failed" and not result.excused
+        ]

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sparsity_audit.data.corpus import Corpus, Labels, LazyImages, Pixels
+from sparsity_audit.data.corpus import Corpus, Inputs, Labels, LazyImages, Pixels
 from sparsity_audit.graph.feature_graph import FeatureLayer
 from sparsity_audit.stats.collect import Normaliser, Progress
 
@@ -87,7 +87,7 @@ def measure_gradients(
     return Gradients(gamma, beta, batches, batch_size)
 
 
-def drawn_batches(corpus: Corpus, batch_size: int, batches: int, seed: int) -> Iterator[tuple[Pixels, Labels]]:
+def drawn_batches(corpus: Corpus, batch_size: int, batches: int, seed: int) -> Iterator[tuple[Pixels | Inputs, Labels]]:
     """Yield (uint8 [B, H, W, C], int64 [B]): shuffled epochs, each without replacement and without its short end."""
     chance = np.random.RandomState(seed % 2**32)  # frozen across versions of numpy (NEP 19)
     order = np.zeros(0, dtype=np.int64)

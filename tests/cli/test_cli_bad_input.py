@@ -202,7 +202,7 @@ def test_an_output_that_fails_after_all_leaves_the_old_one(tmp_path, capsys, mon
     def full(_descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sparsity_audit.cli.outputs.os.fsync", full)
+    monkeypatch.setattr("sparsity_audit.outputs.os.fsync", full)
     call(capsys, "run", net, "--json", "out.json").refused("out.json", "No space left")
     assert (tmp_path / "out.json").read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.safetensors", "out.json"]

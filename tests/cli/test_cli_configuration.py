@@ -19,7 +19,7 @@ def test_the_same_model_passes_with_one_limit_and_fails_with_another(tmp_path, c
         )
         ended = call(capsys, "run")
         assert ended.code == code
-        assert f"configuration: {tmp_path / 'pyproject.toml'}" in ended.out
+        assert "configuration: pyproject.toml" in ended.out
     markdown = (tmp_path / "out.md").read_text()
     assert "SA101" in markdown
     assert "b.conv" in markdown
@@ -76,7 +76,7 @@ def test_a_name_of_a_corpus_stays_one_and_a_folder_is_anchored(tmp_path, monkeyp
     (tmp_path / "sparsity-audit.toml").write_text('data_root = "~/sets"\nmodels = ["~/m.pth", "/abs.pth"]')
     config, _ = load_configuration({}, below)
     assert config.data_root == str(tmp_path / "sets")
-    assert config.models == [str(tmp_path / "m.pth"), "/abs.pth"]
+    assert config.models == ["m.pth", "/abs.pth"]  # below the current folder
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_what_is_wrong_with_a_file_is_said_with_its_path(tmp_path, capsys, text,
     (tmp_path / "sparsity-audit.toml").write_text(text)
     call(capsys, "run", "m.safetensors").refused(*said)
     if "defualt" not in text:
-        call(capsys, "run", "m.safetensors").refused(str(tmp_path / "sparsity-audit.toml"))
+        call(capsys, "run", "m.safetensors").refused("sparsity-audit.toml: ")
 
 
 def test_a_table_that_is_none_and_bytes_that_are_no_text(tmp_path, capsys):

@@ -190,7 +190,7 @@ def test_the_configuration_says_where_the_data_are_and_its_outputs_are_those_of_
     Path("sparsity-audit.toml").write_text('data = "digits"\nlimit = 50\njson = "run.json"\nmarkdown = "run.md"\n')
     ended = call(capsys, "prune", "model.safetensors", "--class", "silent", "-o", "slim.safetensors")
     assert ended.code == 0
-    assert "configuration: " + str(tmp_path / "sparsity-audit.toml") in ended.out
+    assert "configuration: sparsity-audit.toml" in ended.out
     assert files(tmp_path) == ["model.safetensors", "slim.safetensors", "sparsity-audit.toml"]
     over = call(capsys, "prune", "model.safetensors", "--dry-run", "--plan", "sparsity-audit.toml")
     over.refused("--plan sparsity-audit.toml", "input")
@@ -340,7 +340,7 @@ def test_a_disk_that_is_full_leaves_what_was_there(stubbed, tmp_path, capsys, mo
 
 
 def test_a_disk_that_is_full_after_the_model_leaves_the_model_whole(stubbed, made, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sparsity_audit.cli.outputs.write_whole", lambda *_arguments: full(0))
+    monkeypatch.setattr("sparsity_audit.outputs.write_whole", lambda *_arguments: full(0))
     call(capsys, "prune", stubbed, *DATA, *OUTPUTS).refused("plan.json", "No space left", "slim.safetensors is written")
     assert files(tmp_path) == ["model.safetensors", "slim.safetensors"]
     assert (tmp_path / "slim.safetensors").read_bytes() == (made.folder / "slim.safetensors").read_bytes()

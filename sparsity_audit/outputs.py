@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from sparsity_audit.errors import UsageError
 from sparsity_audit.files import write_whole
@@ -101,22 +100,3 @@ def write_report(report: AuditReport, outputs: Iterable[tuple[Format, str]]) -> 
 def repository_root(folder: Path) -> Path:
     """Return the repository that a folder lies in, from which code scanning counts paths; else the folder."""
     return next((above for above in (folder, *folder.parents) if (above / ".git").exists()), folder)
-
-
-def say(text: str, stream: IO[str] | None = None) -> None:
-    """Print to a reader who may have left (``… | head``): the work and its exit code do not depend on one.
-
-    Args:
-        stream: standard output where left out.
-    """
-    try:
-        print(text, file=stream, flush=True)
-    except BrokenPipeError:
-        silence(stream or sys.stdout)
-
-
-def silence(stream: IO[str]) -> None:
-    """Send what is still printed to nowhere, after the reader of a stream has closed the pipe."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
