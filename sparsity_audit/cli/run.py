@@ -19,6 +19,7 @@ _DATA = (
     "of these. Without it only weights are looked at."
 )
 _CONFIG = "Configuration, such as model.audit.toml; the nearest sparsity-audit.toml or pyproject.toml by default."
+_WEIGHTS_ONLY = "Look at the weights alone, whatever data and architecture the configuration names."
 _FORMAT = "github adds annotations to what is printed, for a workflow's log."
 _BASELINE = "An earlier JSON report: only failures that are new or worse fail the session."
 _UPDATE = "Write the baseline anew where nothing got worse, or for the first time."
@@ -29,6 +30,7 @@ def run(
     models: Annotated[Names, typer.Argument(metavar="MODEL", help=_MODEL, show_default=False)] = None,
     config: Annotated[str | None, typer.Option(help=_CONFIG, metavar="FILE")] = None,
     data: Annotated[str | None, typer.Option(help=_DATA, metavar="NAME|PATH")] = None,
+    weights_only: Annotated[bool, typer.Option("--weights-only", help=_WEIGHTS_ONLY)] = False,
     data_root: Annotated[str | None, typer.Option(help=_ROOT, metavar="DIR")] = None,
     split: Annotated[
         str | None, typer.Option(help="Split that statistics come from; default train.", metavar="train|test")
@@ -130,8 +132,9 @@ def run(
         "baseline_tolerance": baseline_tolerance,
         "exit_zero": exit_zero,
     }
+    verbosity = verbose - quiet
     request = Request(
-        overrides, config, trust_code, keyword, exit_first, verbose - quiet, collect_only, update_baseline
+        overrides, config, trust_code, weights_only, keyword, exit_first, verbosity, collect_only, update_baseline
     )
     return execute(request)
 

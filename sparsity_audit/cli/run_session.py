@@ -33,6 +33,7 @@ class Request:
     config: str | None
     """The configuration's file; the nearest where left out."""
     trust_code: bool
+    weights_only: bool
     keyword: str | None
     exit_first: bool
     verbosity: int
@@ -42,7 +43,7 @@ class Request:
 
 def execute(request: Request) -> int:
     """Run the session and return its exit code."""
-    config, config_file = load_configuration(request.overrides, file=Path(request.config) if request.config else None)
+    config, config_file = _configuration(request)
     known = apply_limits(load_rules(config.rules), config.limits, config_file or "limits")
     rules = choose(known, config.select, config.ignore)
     if not config.models:
@@ -82,6 +83,14 @@ def execute(request: Request) -> int:
         printer.end(report)
     printer.annotate(report)
     return report.exit_code
+
+
+def _configuration(request: Request) -> tuple[AuditConfig, str | None]:
+    named = [key for key in ("data", "arch") if request.overrides.get(key) is not None]
+    if request.weights_only and named:
+        raise UsageError(f"--weights-only and --{named[0]} don't go together: leave one of them out")
+    config, file = load_configuration(request.overrides, file=Path(request.config) if request.config else None)
+    return (config.model_copy(update={"data": None, "arch": None}) if request.weights_only else config), file
 
 
 def _worth_writing(report: AuditReport, config: AuditConfig) -> list[tuple[Format, str]]:
