@@ -63,9 +63,9 @@ def _show(report: AuditReport, layout: str, verbosity: int) -> None:
     from sparsity_audit.outputs import repository_root
 
     if layout == "github":
-        from sparsity_audit.reporters.github import annotations
+        from sparsity_audit.reporters.github import to_annotations
 
-        say(annotations(report, repository_root(Path.cwd())))
+        say(to_annotations(report, repository_root(Path.cwd())))
         return
     from sparsity_audit.reporters.terminal_session import session_text
 

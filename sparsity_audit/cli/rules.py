@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from sparsity_audit.schema.rule import Limit, Rule
+    from sparsity_audit.schema.rule import Rule
 
 app = typer.Typer(help="List, explain and validate rules.", no_args_is_help=True)
 
@@ -23,9 +23,10 @@ def list_rules(packs: Annotated[list[str] | None, _PACKS] = None) -> None:
     from tabulate import tabulate
 
     from sparsity_audit.engine.rulepacks import load_rules, shipped_packs
+    from sparsity_audit.reporters.rule_words import limit_words
 
     rules = load_rules(packs or ["default"])
-    rows = [[rule.id, rule.name, rule.scope, _limit(rule.warning), _limit(rule.error)] for rule in rules]
+    rows = [[rule.id, rule.name, rule.scope, limit_words(rule.warning), limit_words(rule.error)] for rule in rules]
     typer.echo(tabulate(rows, ["id", "name", "scope", "warning", "error"], tablefmt="simple"))
     typer.echo(f"\npacks: {', '.join(shipped_packs())}")
 
@@ -56,15 +57,9 @@ def validate(file: Annotated[Path, typer.Argument(metavar="FILE", help="A TOML f
     typer.echo(f"{file}: {len(rules)} rule{'' if len(rules) == 1 else 's'}: {', '.join(rule.id for rule in rules)}")
 
 
-def _limit(limit: Limit | None) -> str:
-    if limit is None:
-        return ""
-    bounds = [("below", limit.min), ("above", limit.max)]
-    return " or ".join(f"{side} {bound:g}" for side, bound in bounds if bound is not None)
-
-
 def _explained(rule: Rule) -> str:
     from sparsity_audit.measures.lookup import measure_for
+    from sparsity_audit.reporters.rule_words import limits_words
 
     arguments = ", ".join(f"{name} = {value}" for name, value in rule.args.items())
     measured = f"{rule.measure}{f' ({arguments})' if arguments else ''}"
@@ -74,7 +69,7 @@ def _explained(rule: Rule) -> str:
         _wrapped(f"{rule.summary.rstrip('.')}."),
         "",
         _wrapped(f"Measure: {measured}: {measure_for(rule).summary}", "  "),
-        f"Limits: {_limits(rule)}.",
+        f"Limits: {limits_words(rule)}.",
     ]
     if rule.scope == "layer" and rule.layers != "*":
         lines.append(f"Layers: {rule.layers}")
@@ -85,11 +80,6 @@ def _explained(rule: Rule) -> str:
     if rule.source:
         lines += ["", _wrapped(f"Source: {rule.source}", "  ")]
     return "\n".join(lines)
-
-
-def _limits(rule: Rule) -> str:
-    found = [(severity, _limit(limit)) for severity, limit in (("warning", rule.warning), ("error", rule.error))]
-    return "; ".join(f"{severity} {text}" for severity, text in found if text) or "none"
 
 
 def _wrapped(text: str, indent: str = "") -> str:

@@ -108,9 +108,9 @@ class Printer(Listener):
     def annotate(self, report: AuditReport) -> None:
         """Print what GitHub shows beside a pull request's files, where that was asked for."""
         if self.github:
-            from sparsity_audit.reporters.github import annotations
+            from sparsity_audit.reporters.github import to_annotations
 
-            say(annotations(report, repository_root(Path.cwd())))
+            say(to_annotations(report, repository_root(Path.cwd())))
 
     def _close_bar(self) -> None:
         if self._bar is not None:

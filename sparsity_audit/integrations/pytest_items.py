@@ -11,7 +11,7 @@ import pytest
 from sparsity_audit.engine.evaluate import fails
 from sparsity_audit.errors import SparsityAuditError
 from sparsity_audit.integrations.pytest_audit import Audit, check_model, layer_keys
-from sparsity_audit.integrations.pytest_plugin import DECIDED, PROPERTY, STORE, UNDECIDED
+from sparsity_audit.integrations.pytest_names import DECIDED, PROPERTY, STORE, UNDECIDED
 from sparsity_audit.reporters.standing import standing_words
 from sparsity_audit.reporters.summary import failures_of
 from sparsity_audit.reporters.tables import place

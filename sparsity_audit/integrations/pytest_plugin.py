@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sparsity_audit.integrations.pytest_names import DECIDED, PROPERTY, STORE, UNDECIDED
+
 if TYPE_CHECKING:
     from sparsity_audit.integrations.pytest_items import AuditFile
-    from sparsity_audit.integrations.pytest_store import Store
     from sparsity_audit.schema.report import AuditReport
 
 SUFFIX = ".audit.toml"
-PROPERTY = "sparsity_audit"
-"""Name of the property by which an item tells the session what became of it, across processes too."""
-DECIDED, UNDECIDED = "decided", "undecided"
-STORE: pytest.StashKey[Store] = pytest.StashKey()
 _WORKER_KEY = "sparsity_audit_store"
 
 

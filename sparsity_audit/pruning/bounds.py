@@ -63,9 +63,7 @@ def pixel_max(corpus: Corpus) -> float:
         DataError: images that came as floats, whose range is not known.
     """
     if corpus.ready:
-        raise DataError(
-            f"{corpus.name}: floats have no known range: give stored pixels (uint8), or a data set"
-        )
+        raise DataError(f"{corpus.name}: floats have no known range: give stored pixels (uint8), or a data set")
     if corpus.pixel_scale < BYTE and isinstance(corpus.images, np.ndarray):
         return corpus.pixel_scale if corpus.images.max(initial=0) <= corpus.pixel_scale else BYTE
     return BYTE

@@ -46,14 +46,15 @@ def ledger_table(model: ModelReport) -> Table:
     *Lost* is what dead filters take with them; they are dead by ``dead_criterion(model)``.
     """
     criterion = dead_criterion(model)
-    third = "const.\n%" if _constants_decided(model) else "const.\ncand. %"
+    third = "const.\n%" if constants_decided(model) else "const.\ncand. %"
     headers = ["layer", "filters", "scale\n%", "activ.\n%", third, "select.\n%"]
     headers += ["params", "params\nlost %", "MACs", "MACs\nlost %", "held\nback"]
-    rows = [_ledger_row(layer, criterion, decided=_constants_decided(model)) for layer in model.layers]
+    rows = [_ledger_row(layer, criterion, decided=constants_decided(model)) for layer in model.layers]
     return Table(headers, "c" + "r" * (len(headers) - 1), rows, _ledger_total(model, criterion))
 
 
-def _constants_decided(model: ModelReport) -> bool:
+def constants_decided(model: ModelReport) -> bool:
+    """Tell whether images decided which filters are constant."""
     return any(layer.constant is not None for layer in model.layers)
 
 
@@ -77,7 +78,7 @@ def _lost_cells(params: int | None, macs: int | None, lost: Lost | None) -> list
 def _ledger_total(model: ModelReport, criterion: Criterion) -> list[str]:
     totals = model.totals
     constant = dead_filters(model, "constant")
-    if not _constants_decided(model):
+    if not constants_decided(model):
         constant = _candidates(model)
     dead = [dead_filters(model, "scale"), dead_filters(model, "activation"), constant]
     shares = [points(ratio(found, totals.filters)) for found in dead]

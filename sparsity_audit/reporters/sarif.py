@@ -1,0 +1,134 @@
+"""SARIF 2.1.0, as GitHub's code scanning reads it: a result for each failed rule and layer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from sparsity_audit.errors import ExitCode
+from sparsity_audit.reporters.places import audit_file, relative
+from sparsity_audit.reporters.sarif_rules import described_rules
+from sparsity_audit.reporters.standing import standing_words
+from sparsity_audit.reporters.summary import error_words, exit_words, parts_of
+from sparsity_audit.reporters.tables import place
+from sparsity_audit.reporters.text import clip, markdown_code, markdown_text, measured, printable
+from sparsity_audit.schema.report import AuditReport, RuleResult
+
+SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+MOST = 5_000
+"""Results that GitHub shows of one run; it takes 25,000 and keeps these by severity."""
+_LONGEST = 1_000
+_BASELINE = {"known": "unchanged", "worse": "updated", "new": "new", "expired": "unchanged"}
+
+
+def to_sarif(report: AuditReport, root: Path) -> str:
+    """Return the failed and crashed results as SARIF.
+
+    What passed or was not decided is not in it: GitHub makes an alert of every result, whatever its kind. Known and
+    waived failures carry an accepted suppression, which viewers honour; GitHub shows an alert all the same, so that
+    they stay in sight, and its check looks at new alerts alone. Results of the baseline that are gone are left out,
+    too: GitHub closes an alert that a run does not have any more.
+
+    The fingerprint is of rule, model and layer: by itself the uploader hashes the line that a result lies at, which all
+    results share, and would take them for one.
+
+    Args:
+        root: the repository's folder, from which locations are counted; absolute.
+    """
+    results = [(name, result) for name, found in parts_of(report) for result in found if _tells(result)]
+    results.sort(key=lambda pair: _level(pair[1]) != "error")
+    rules = described_rules(report)
+    order = {rule["id"]: index for index, rule in enumerate(rules)}
+    run = {
+        "tool": {
+            "driver": {
+                "name": "sparsity-audit",
+                "semanticVersion": report.tool.version,
+                "version": report.tool.version,
+                "rules": rules,
+            }
+        },
+        "automationDetails": {"id": "sparsity-audit/"},
+        "columnKind": "unicodeCodePoints",
+        "originalUriBaseIds": {"%SRCROOT%": {"description": {"text": "The repository's folder."}}},
+        "invocations": [_invocation(report, len(results))],
+        "results": [_result(name, result, report, root, order) for name, result in results[:MOST]],
+    }
+    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1, ensure_ascii=False) + "\n"
+
+
+def _tells(result: RuleResult) -> bool:
+    return result.outcome in ("failed", "error")
+
+
+def _level(result: RuleResult) -> str:
+    return "warning" if result.severity == "warning" else "error"
+
+
+def _invocation(report: AuditReport, results: int) -> dict[str, Any]:
+    notes = [("error", error_words(error)) for error in report.errors]
+    if report.exit_code == ExitCode.NOTHING_AUDITED:
+        notes.append(("error", exit_words(report) or "nothing was audited"))
+    if results > MOST:
+        notes.append(("warning", f"{results - MOST:,} of {results:,} results are left out: GitHub shows {MOST:,}"))
+    found: dict[str, Any] = {
+        "executionSuccessful": not report.errors and report.exit_code in (ExitCode.PASSED, ExitCode.FAILED),
+        "exitCode": report.exit_code,
+    }
+    if notes:
+        found["toolExecutionNotifications"] = [
+            {"level": level, "message": {"text": printable(text)}} for level, text in notes
+        ]
+    return found
+
+
+def _result(name: str, result: RuleResult, report: AuditReport, root: Path, order: dict[str, int]) -> dict[str, Any]:
+    about = result.layer or str(result.evidence.get("pair", ""))
+    found: dict[str, Any] = {
+        "ruleId": result.rule,
+        "ruleIndex": order[result.rule],
+        "level": _level(result),
+        "message": _message(name, result),
+        "locations": [_location(audit_file(report, name), about, root)],
+        "partialFingerprints": {"primaryLocationLineHash": _fingerprint(result.rule, relative(name, root), about)},
+        "properties": {"model": printable(name), "value": result.value, "limit": result.limit, "unit": result.unit},
+    }
+    if report.baseline is not None and result.standing in _BASELINE:
+        found["baselineState"] = _BASELINE[result.standing]
+    if result.excused:
+        reason = printable(standing_words(result))
+        found["suppressions"] = [{"kind": "external", "status": "accepted", "justification": reason}]
+    return found
+
+
+def _message(name: str, result: RuleResult) -> dict[str, str]:
+    value, limit = (measured(number, result.unit) for number in (result.value, result.limit))
+    said = result.reason or result.message if result.outcome == "error" else result.message
+    figures = "crashed" if result.outcome == "error" else f"{value}, limit {limit}"
+    standing = f" ({standing_words(result)})" if result.standing else ""
+    remedy = f" To do: {result.remedies[0]}." if result.remedies else ""
+    rest = f"{clip(said, _LONGEST)} ({figures}){standing}.{remedy}"
+    text = printable(f"{place(result)} of {name}: {rest}")
+    marked = f"{markdown_code(place(result))} of {markdown_code(name)}: {markdown_text(rest)}"
+    return {"text": text, "markdown": marked}
+
+
+def _location(file: str, layer: str, root: Path) -> dict[str, Any]:
+    path = relative(file, root)
+    if PurePosixPath(path).is_absolute():
+        artifact = {"uri": Path(path).as_uri()}
+    else:
+        artifact = {"uri": quote(path), "uriBaseId": "%SRCROOT%"}
+    found: dict[str, Any] = {"physicalLocation": {"artifactLocation": artifact, "region": {"startLine": 1}}}
+    if layer:
+        found["logicalLocations"] = [{"fullyQualifiedName": printable(layer), "kind": "module"}]
+    return found
+
+
+def _fingerprint(rule: str, model: str, layer: str) -> str:
+    """Return what tells a finding from every other, from run to run, in the form that the uploader's own have."""
+    finding = "\0".join([rule, model, layer]).encode("utf-8", "surrogatepass")
+    return f"{hashlib.sha256(finding).hexdigest()[:16]}:1"
