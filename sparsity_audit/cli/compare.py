@@ -34,6 +34,9 @@ def compare(
     ] = None,
     json: Annotated[str | None, typer.Option(help="Write the report as JSON.", metavar="FILE")] = None,
     markdown: Annotated[str | None, typer.Option(help="Write the report as Markdown.", metavar="FILE")] = None,
+    html: Annotated[str | None, typer.Option(help="Write the report as one page.", metavar="FILE")] = None,
+    junit_xml: Annotated[str | None, typer.Option(help="Write JUnit XML.", metavar="FILE")] = None,
+    sarif: Annotated[str | None, typer.Option(help="Write SARIF 2.1.0.", metavar="FILE")] = None,
     output: Annotated[str | None, typer.Option("-o", "--output", help=_OUTPUT, metavar="DIR")] = None,
     quiet: Annotated[int, typer.Option("-q", "--quiet", count=True, help="Failures only.", metavar="")] = 0,
     verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="Every result.", metavar="")] = 0,
@@ -61,6 +64,9 @@ def compare(
         "fail_on": fail_on,
         "json": json,
         "markdown": markdown,
+        "html": html,
+        "junit_xml": junit_xml,
+        "sarif": sarif,
         "exit_zero": exit_zero,
     }
     config, config_file = load_configuration(overrides)

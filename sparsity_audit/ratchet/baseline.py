@@ -114,7 +114,7 @@ def improvements(part: Part, before: Part | None, tolerance: float) -> Iterable[
             yield Improvement(
                 model=name_of(part),
                 rule=spot.rule,
-                layer=spot.layer or spot.pair,
+                layer=spot.subject,
                 severity_before=old.severity,
                 severity_after=new.severity,
                 before=old.value,

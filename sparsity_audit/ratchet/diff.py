@@ -134,7 +134,7 @@ def _finding(spot: Spot, change: Change, was: RuleResult | None, now: RuleResult
     unit = (now or was).unit  # type: ignore[union-attr]  # one of them is there
     return FindingChange(
         rule=spot.rule,
-        layer=spot.layer or spot.pair,
+        layer=spot.subject,
         change=change,
         unit=unit,
         before=was.value if was else None,

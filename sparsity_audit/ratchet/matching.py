@@ -17,15 +17,13 @@ class Spot(NamedTuple):
     """What a result is about, within one model or study."""
 
     rule: str
-    layer: str | None
-    pair: str | None
-    """The arms that a study's result compares."""
+    subject: str | None
+    """A layer, or the runs that a study's result compares."""
 
 
 def spot_of(result: RuleResult) -> Spot:
     """Return what a result is about."""
-    pair = result.evidence.get("pair")
-    return Spot(result.rule, result.layer, None if pair is None else str(pair))
+    return Spot(result.rule, result.subject)
 
 
 def name_of(part: Part) -> str:

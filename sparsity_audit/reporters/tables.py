@@ -26,8 +26,7 @@ WHOLE_MODEL = "(whole model)"
 
 def place(result: RuleResult) -> str:
     """Return what a result is about: a layer, the arms that a study compares, or the whole model."""
-    pair = result.evidence.get("pair")
-    return result.layer or (str(pair) if pair is not None else "(study)" if result.scope == "study" else WHOLE_MODEL)
+    return result.subject or ("(study)" if result.scope == "study" else WHOLE_MODEL)
 
 
 class Table(NamedTuple):

@@ -204,6 +204,14 @@ class RuleResult(Strict):
     """That in words: the baseline's value, the waiver's reason and last day."""
 
     @property
+    def subject(self) -> str | None:
+        """What it is about within its model or study: a layer, or the runs compared; None for the whole."""
+        runs = self.evidence.get("runs") if self.scope == "study" else None
+        if self.layer is not None or not isinstance(runs, list):
+            return self.layer
+        return " against ".join(str(run) for run in runs) or None
+
+    @property
     def excused(self) -> bool:
         """Whether it failed and does not count: the baseline knows it, or it is waived."""
         return self.standing in EXCUSED
@@ -286,8 +294,5 @@ class AuditReport(Document):
 
     def failures(self) -> list[str]:
         """Return a line for each failure that counts: rule, layer, and what was found."""
-        return [
-            f"{result.rule}{f'[{result.layer}]' if result.layer else ''} {result.severity}: {result.message}"
-            for result in self.results()
-            if result.outcome == "failed" and not result.excused
-        ]
+        failed = [result for result in self.results() if result.outcome == "failed" and not result.excused]
+        return [f"{found.rule}[{found.subject or 'all'}] {found.severity}: {found.message}" for found in failed]

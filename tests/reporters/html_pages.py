@@ -153,7 +153,7 @@ def study() -> StudyReport:
         reason=None,
         message="31 points more",
     )
-    result = build.failed("SA301", None, "error", scope="study", evidence={"pair": "adam-l2 ~ adam-wd"})
+    result = build.failed("SA301", None, "error", scope="study", evidence={"runs": ["adam-l2", "adam-wd"]})
     return StudyReport(
         name="digits",
         title=f"Digits {build.NASTY}",

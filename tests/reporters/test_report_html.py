@@ -162,7 +162,7 @@ def test_every_failure_is_there_with_its_numbers(make: Callable[[], AuditReport]
     for result in report.results():
         if result.outcome not in ("failed", "error"):
             continue
-        place = result.layer or str(result.evidence.get("pair", "(whole model)"))
+        place = result.layer or " against ".join(result.evidence.get("runs", [])) or "(whole model)"
         value = "–" if result.value is None else f"{100 * result.value:.1f} %"
         limit = "–" if result.limit is None else f"{100 * result.limit:.1f} %"
         word = "crashed" if result.outcome == "error" else "failed" if result.severity == "error" else "warning"
