@@ -119,14 +119,15 @@ class Corpus:
             DataError: batches of another form, images of several sizes, or no batch at all.
         """
         images, labels = [], []
-        for batch in loader:
+        for batch in _batches(loader, name):
             if not isinstance(batch, tuple | list) or len(batch) != 2:
                 raise DataError(f"corpus {name!r}: a batch should be images and labels, not {type(batch).__name__}")
-            pictures, numbers = (np.asarray(part) for part in batch)
-            if pictures.dtype.kind != "f" or pictures.ndim != 4 or numbers.shape != pictures.shape[:1]:
+            pictures, numbers = (_array(part, name) for part in batch)
+            fits = pictures.dtype.kind == "f" and pictures.ndim == 4 and numbers.dtype.kind in "iu"
+            if not fits or numbers.shape != pictures.shape[:1]:
                 raise DataError(
-                    f"corpus {name!r}: needs floats [B, C, H, W] and B labels, not {pictures.dtype} "
-                    f"{list(pictures.shape)} and {list(numbers.shape)}"
+                    f"corpus {name!r}: needs floats [B, C, H, W] and B integer labels, not {pictures.dtype} "
+                    f"{list(pictures.shape)} and {numbers.dtype} {list(numbers.shape)}"
                 )
             images.append(pictures.transpose(0, 2, 3, 1).astype(np.float32))
             labels.append(numbers.astype(np.int64))
@@ -134,6 +135,8 @@ class Corpus:
         if len(sizes) != 1:
             raise DataError(f"corpus {name!r}: {'images of several sizes' if sizes else 'the loader yields no batch'}")
         everything, numbers = np.concatenate(images), np.concatenate(labels)
+        if not len(numbers) or numbers.min() < 0:
+            raise DataError(f"corpus {name!r}: {'holds no images' if not len(numbers) else 'a label is negative'}")
         names = class_names or [str(number) for number in range(int(numbers.max()) + 1)]
         channels = everything.shape[3]
         as_is = Normalisation(mean=[0.0] * channels, std=[1.0] * channels)
@@ -186,6 +189,22 @@ class Corpus:
             return
         for start in starts:
             yield self.images[start : start + batch_size], self.labels[start : start + batch_size]
+
+
+def _batches(loader: Iterable[Any], name: str) -> Iterator[Any]:
+    try:
+        return iter(loader)
+    except TypeError:
+        raise DataError(f"corpus {name!r}: a {type(loader).__name__} yields no batches; give a DataLoader") from None
+
+
+def _array(part: Any, name: str) -> npt.NDArray[Any]:
+    """Return one half of a batch as an array, wherever its tensor lies and whether or not it has a gradient."""
+    try:
+        return np.asarray(part.detach().cpu() if hasattr(part, "detach") else part)
+    except (TypeError, ValueError) as failure:  # bfloat16, lists of unequal length
+        reason = str(failure).partition("\n")[0]
+        raise DataError(f"corpus {name!r}: a batch is no array of numbers ({reason}); make it float32") from None
 
 
 def drawn(count: int, limit: int | None, seed: int) -> npt.NDArray[np.int64] | None:

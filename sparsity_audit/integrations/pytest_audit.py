@@ -11,11 +11,12 @@ from sparsity_audit.checkpoints.norms import conv_layers, pair_norms
 from sparsity_audit.engine.configuration import load_configuration
 from sparsity_audit.engine.rulepacks import apply_limits, choose, load_rules
 from sparsity_audit.engine.session import Session
-from sparsity_audit.errors import ConfigError
+from sparsity_audit.errors import ConfigError, SparsityAuditError
 from sparsity_audit.integrations.pytest_store import Store
+from sparsity_audit.outputs import check_outputs
 from sparsity_audit.ratchet.ratchet import load_ratchet
 from sparsity_audit.schema.config import AuditConfig
-from sparsity_audit.schema.report import AuditReport
+from sparsity_audit.schema.report import AuditReport, SessionError
 from sparsity_audit.schema.rule import Rule
 from sparsity_audit.studies.together import names_study
 
@@ -34,6 +35,8 @@ class Audit:
         self._session: Session | None = None
         if not self.config.models:
             raise ConfigError(f'{path}: names no model: models = ["model.safetensors"]')
+        read = [*self.config.models, *self.config.rules, str(path), *filter(None, [self.config.baseline])]
+        check_outputs(self.config.outputs, read)
 
     def report(self, model: str, rules: Sequence[Rule], store: Store) -> AuditReport:
         """Return the report on one model, audited now unless another process did.
@@ -54,7 +57,11 @@ class Audit:
         if self._session is not None:
             session.corpora = self._session.corpora  # each split is read once
         self._session = session
-        return session.run([model])
+        try:
+            return session.run([model])
+        except SparsityAuditError as failure:  # data, device: the same for every model, and told of each
+            session.errors.append(SessionError(path=model, message=str(failure)))
+            return session.report()
 
 
 def check_model(path: str) -> None:

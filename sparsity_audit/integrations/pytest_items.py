@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sparsity_audit.engine.evaluate import fails
+from sparsity_audit.engine.evaluate import fails, items
 from sparsity_audit.errors import SparsityAuditError
 from sparsity_audit.integrations.pytest_audit import Audit, check_model, layer_keys
 from sparsity_audit.integrations.pytest_names import DECIDED, PROPERTY, STORE, UNDECIDED
@@ -21,6 +22,8 @@ from sparsity_audit.schema.report import AuditReport, RuleResult
 from sparsity_audit.schema.rule import Rule
 
 _WIDTH = 80
+_CALL = re.compile(r"@\d+$")
+"""Ends the key of a layer whose module is called again."""
 
 
 class AuditFailure(Exception):  # noqa: N818  # what pytest is told, not an error of ours
@@ -38,8 +41,8 @@ class AuditFile(pytest.File):
         try:
             self.audit = Audit(self.path, trust_code=trust)
         except SparsityAuditError as failure:
-            raise self.CollectError(str(failure)) from None
-        for model in self.audit.config.models:
+            raise self.CollectError(printable(str(failure))) from None
+        for model in dict.fromkeys(self.audit.config.models):
             yield AuditModel.from_parent(self, name=printable(_beside(model, self.path.parent)), model=model)
 
     def chosen_rules(self) -> list[Rule]:
@@ -69,14 +72,11 @@ class AuditModel(pytest.Collector):
             check_model(self.model)
             keys = layer_keys(self.model, audit.config) if per_layer else []
         except SparsityAuditError as failure:
-            raise self.CollectError(str(failure)) from None
-        for rule in audit.rules:
-            name = f"{rule.id}-{rule.name}"
-            if not (per_layer and rule.scope == "layer"):
-                yield AuditItem.from_parent(self, name=name, rule=rule, layer=None)
-                continue
-            for key in keys:
-                yield AuditItem.from_parent(self, name=f"{name}[{printable(key)}]", rule=rule, layer=key)
+            raise self.CollectError(printable(str(failure))) from None
+        wanted = items(audit.rules, keys) if per_layer else [(rule, None) for rule in audit.rules]
+        for rule, key in wanted:
+            layer = "" if key is None else f"[{printable(key)}]"
+            yield AuditItem.from_parent(self, name=f"{rule.id}-{rule.name}{layer}", rule=rule, layer=key)
 
     @property
     def _file(self) -> AuditFile:
@@ -103,16 +103,18 @@ class AuditItem(pytest.Item):
             AuditFailure: it failed or crashed.
         """
         report = self.file.audit.report(self.model, self.file.chosen_rules(), self.config.stash[STORE])
+        results = [result for model in report.models for result in model.results if self._speaks_of(result)]
+        # As of `run`: what is told of a model without a feature layer does not make an audit.
+        audited = any(model.coverage.audited for model in report.models)
+        decided = audited and any(result.outcome not in ("skipped", "inconclusive") for result in results)
+        self.user_properties.append((PROPERTY, DECIDED if decided else UNDECIDED))
         if report.errors:
             raise AuditFailure("\n".join(printable(error.message) for error in report.errors))
-        results = [result for model in report.models for result in model.results if self._speaks_of(result)]
-        decided = any(result.outcome not in ("skipped", "inconclusive") for result in results)
-        self.user_properties.append((PROPERTY, DECIDED if decided else UNDECIDED))
         self._judge(results, report)
 
     def _speaks_of(self, result: RuleResult) -> bool:
         """Tell whether a result is this item's; a layer that is called twice (``conv@2``) has one item."""
-        mine = self.layer is None or (result.layer or "").partition("@")[0] == self.layer
+        mine = self.layer is None or _CALL.sub("", result.layer or "") == self.layer or result.layer == self.layer
         return result.rule == self.rule.id and mine
 
     def _judge(self, results: list[RuleResult], report: AuditReport) -> None:
@@ -124,15 +126,16 @@ class AuditItem(pytest.Item):
         if failed:
             raise AuditFailure(_told(failed, failed_part(failed, max(0, self.config.get_verbosity()), _WIDTH)))
         if excused:
-            pytest.xfail(
-                "; ".join(f"{printable(place(result))} {printable(standing_words(result))}" for result in excused)
-            )
+            reason = "; ".join(f"{printable(place(result))} {printable(standing_words(result))}" for result in excused)
+            pytest.xfail(reason)
+            raise AuditFailure(reason)  # under --runxfail, which asks for failures as if they were not excused
         if warned := failures_of(results):
             words = f"{plural(len(warned), 'warning')}: {'; '.join(printable(result.message) for result in warned)}"
             self.add_report_section("call", "sparsity-audit", words)
         if not any(result.outcome in ("passed", "failed") for result in results):
             reasons = dict.fromkeys(printable(result.reason or result.message) for result in results)
-            reason = "; ".join(reasons) or "no feature layer goes by this name"
+            nothing = "there is no feature layer" if self.layer is None else "no feature layer goes by this name"
+            reason = "; ".join(reasons) or nothing
             raise pytest.skip.Exception(reason, _use_item_location=True)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> str:  # type: ignore[override]  # no styles

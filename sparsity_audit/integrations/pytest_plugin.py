@@ -76,6 +76,8 @@ class _Watch:
         self.told: dict[str, int] = {}
         """How many items were decided, and how many were not."""
         self.folder: Path | None = None
+        self.lines: list[str] = []
+        """What the summary says."""
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: object) -> None:
@@ -93,28 +95,36 @@ class _Watch:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """End with 5 where audit items ran and none of them was decided: such a session has checked nothing."""
-        here = not hasattr(self.config, "workerinput")
-        if here and self._empty and session.exitstatus == pytest.ExitCode.OK:
+        """Write the files that configurations ask for; 4 where one cannot be written after all.
+
+        End with 5 where audit items ran and none of them was decided: such a session has checked nothing.
+        """
+        if hasattr(self.config, "workerinput") or not self.told:
+            return
+        from sparsity_audit.integrations.pytest_store import Store
+        from sparsity_audit.integrations.pytest_summary import conclude
+
+        store = Store(self.folder) if self.folder is not None else self.config.stash[STORE]
+        self.lines, written = conclude(store.reports())
+        if session.exitstatus != pytest.ExitCode.OK:
+            return
+        if not written:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        elif self._empty:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+            self.lines.append("no audit item was decided: exit code 5")
 
     @property
     def _empty(self) -> bool:
         return bool(self.told.get(UNDECIDED)) and not self.told.get(DECIDED)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print each model's verdict, warnings and improvements; write the files that configurations ask for."""
-        if not self.told:
+        """Print each model's verdict, warnings and improvements, and what was written."""
+        if not self.lines:
             return
-        from sparsity_audit.integrations.pytest_store import Store
-        from sparsity_audit.integrations.pytest_summary import conclude
-
-        store = Store(self.folder) if self.folder is not None else self.config.stash[STORE]
         terminalreporter.section("sparsity-audit")
-        for line in conclude(store.reports()):
+        for line in self.lines:
             terminalreporter.write_line(line)
-        if self._empty:
-            terminalreporter.write_line("no audit item was decided: exit code 5", yellow=True)
 
     def pytest_unconfigure(self) -> None:
         """Remove what the workers shared."""

@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Iterator, Sequence
 
 from sparsity_audit.engine.rulepacks import apply_limits, load_rules
+from sparsity_audit.engine.session import exit_code
 from sparsity_audit.errors import SparsityAuditError
 from sparsity_audit.outputs import write_report
 from sparsity_audit.ratchet.ratchet import load_ratchet
@@ -13,23 +14,37 @@ from sparsity_audit.reporters.standing import baseline_words, improvements, waiv
 from sparsity_audit.reporters.summary import failures_of, model_verdict
 from sparsity_audit.reporters.tables import place
 from sparsity_audit.reporters.text import printable
+from sparsity_audit.schema.config import Format
 from sparsity_audit.schema.report import AuditReport
 
 
-def conclude(reports: Sequence[AuditReport]) -> Iterator[str]:
-    """Yield the lines of the summary, and write each audit's files.
+def conclude(reports: Sequence[AuditReport]) -> tuple[list[str], bool]:
+    """Write each audit's files; return the lines of the summary, and whether all could be written.
 
     Args:
         reports: of one model each, in any order.
     """
+    lines: list[str] = []
+    written = True
     for file in sorted({report.config_file or "" for report in reports}):
         mine = [report for report in reports if (report.config_file or "") == file]
         try:
             whole = _whole(mine)
-            yield from _lines(whole)
-            write_report(whole, whole.config.outputs.items())
+            lines += _lines(whole)
+            outputs = _worth_writing(whole)
+            write_report(whole, outputs)
+            lines += [f"wrote {printable(path)}" for _, path in outputs]
         except SparsityAuditError as failure:
-            yield printable(str(failure))
+            lines.append(printable(str(failure)))
+            written = False
+    return lines, written
+
+
+def _worth_writing(report: AuditReport) -> list[tuple[Format, str]]:
+    """Return the files to write; where no model could be audited, those for CI servers, which show why."""
+    return [
+        (name, path) for name, path in report.config.outputs.items() if report.models or name in ("junit_xml", "sarif")
+    ]
 
 
 def _whole(reports: Sequence[AuditReport]) -> AuditReport:
@@ -47,10 +62,15 @@ def _whole(reports: Sequence[AuditReport]) -> AuditReport:
     rules = apply_limits(load_rules(first.config.rules), first.config.limits, first.config_file or "limits")
     today = datetime.datetime.fromisoformat(first.started).date()
     ratchet = load_ratchet(first.config, rules, first.config_file, today)
-    return merged if ratchet is None else ratchet.conclude(merged)
+    if ratchet is not None:
+        return ratchet.conclude(merged)
+    audited = any(model.coverage.audited for model in models)
+    code = exit_code(merged.results(), merged.config, unreadable=bool(merged.errors), audited=audited)
+    return merged.model_copy(update={"exit_code": int(code)})
 
 
 def _lines(report: AuditReport) -> Iterator[str]:
+    yield from dict.fromkeys(printable(f"not audited: {error.path}: {error.message}") for error in report.errors)
     for model in report.models:
         yield printable(f"{model.path}: {model_verdict(model, report)}")
         for result in failures_of(model.results, "warning"):
@@ -59,4 +79,3 @@ def _lines(report: AuditReport) -> Iterator[str]:
     if (words := baseline_words(report)) is not None:
         yield printable(words)
     yield from (printable(line) for line in waiver_words(report))
-    yield from (f"wrote {printable(path)}" for path in report.config.outputs.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePath
 from xml.etree import ElementTree as ET  # written, never read
@@ -38,6 +39,7 @@ def to_junit(report: AuditReport) -> str:
         case = _element("testcase", classname=_PREFIX, name="session", time="0.000")
         case.append(_element("error", message=words, type=f"{_PREFIX}.nothing-audited", text=words))
         _suite(root, _PREFIX, [case], report, 0.0)
+    _tell_apart(root)
     _count(root, list(root.iter("testcase")))
     root.set("time", f"{report.duration_seconds:.3f}")
     ET.indent(root)
@@ -61,8 +63,7 @@ def _count(element: ET.Element, cases: Iterable[ET.Element]) -> None:
 
 
 def _case(name: str, result: RuleResult, *, fails: bool) -> ET.Element:
-    about = result.layer or result.evidence.get("pair")
-    place = "" if about is None else f"[{about}]"
+    place = "" if result.subject is None else f"[{result.subject}]"
     case = _element("testcase", classname=_dotted(name), name=f"{result.rule}{place} {result.name}", time="0.000")
     if (told := _told(result, fails=fails)) is not None:
         tag, kind, message = told
@@ -98,6 +99,16 @@ def _element(tag: str, *, text: str | None = None, **attributes: str) -> ET.Elem
     element = ET.Element(tag, {key: printable(value) for key, value in attributes.items()})
     element.text = text if text is None else "\n".join(printable(line) for line in text.split("\n"))
     return element
+
+
+def _tell_apart(root: ET.Element) -> None:
+    """Number cases of one class and name: GitLab keeps but one of them."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for case in root.iter("testcase"):
+        key = case.get("classname", ""), case.get("name", "")
+        seen[key] += 1
+        if seen[key] > 1:
+            case.set("name", f"{key[1]} ({seen[key]})")
 
 
 def _dotted(path: str) -> str:

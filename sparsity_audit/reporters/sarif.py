@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +23,7 @@ SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 MOST = 5_000
 """Results that GitHub shows of one run; it takes 25,000 and keeps these by severity."""
 _LONGEST = 1_000
+_LINK = re.compile(r"[\\\[\]]")
 _BASELINE = {"known": "unchanged", "worse": "updated", "new": "new", "expired": "unchanged"}
 
 
@@ -42,6 +45,10 @@ def to_sarif(report: AuditReport, root: Path) -> str:
     results.sort(key=lambda pair: _level(pair[1]) != "error")
     rules = described_rules(report)
     order = {rule["id"]: index for index, rule in enumerate(rules)}
+    told = [_result(name, result, report, root, order) for name, result in results[:MOST]]
+    _number(told)
+    if any("suppressions" in result for result in told):  # the standard wants them on all results or on none
+        told = [{"suppressions": [], **result} for result in told]
     run = {
         "tool": {
             "driver": {
@@ -55,9 +62,18 @@ def to_sarif(report: AuditReport, root: Path) -> str:
         "columnKind": "unicodeCodePoints",
         "originalUriBaseIds": {"%SRCROOT%": {"description": {"text": "The repository's folder."}}},
         "invocations": [_invocation(report, len(results))],
-        "results": [_result(name, result, report, root, order) for name, result in results[:MOST]],
+        "results": told,
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1, ensure_ascii=False) + "\n"
+
+
+def _number(results: list[dict[str, Any]]) -> None:
+    """Tell findings apart that one rule has of one place, as where a session names a model twice."""
+    seen: Counter[str] = Counter()
+    for result in results:
+        finding = result["partialFingerprints"]["primaryLocationLineHash"]
+        seen[finding] += 1
+        result["partialFingerprints"]["primaryLocationLineHash"] = f"{finding}:{seen[finding]}"
 
 
 def _tells(result: RuleResult) -> bool:
@@ -80,13 +96,13 @@ def _invocation(report: AuditReport, results: int) -> dict[str, Any]:
     }
     if notes:
         found["toolExecutionNotifications"] = [
-            {"level": level, "message": {"text": printable(text)}} for level, text in notes
+            {"level": level, "message": {"text": _plain(text)}} for level, text in notes
         ]
     return found
 
 
 def _result(name: str, result: RuleResult, report: AuditReport, root: Path, order: dict[str, int]) -> dict[str, Any]:
-    about = result.layer or str(result.evidence.get("pair", ""))
+    about = result.subject or ""
     found: dict[str, Any] = {
         "ruleId": result.rule,
         "ruleIndex": order[result.rule],
@@ -111,9 +127,14 @@ def _message(name: str, result: RuleResult) -> dict[str, str]:
     standing = f" ({standing_words(result)})" if result.standing else ""
     remedy = f" To do: {result.remedies[0]}." if result.remedies else ""
     rest = f"{clip(said, _LONGEST)} ({figures}){standing}.{remedy}"
-    text = printable(f"{place(result)} of {name}: {rest}")
+    text = _plain(f"{place(result)} of {name}: {rest}")
     marked = f"{markdown_code(place(result))} of {markdown_code(name)}: {markdown_text(rest)}"
     return {"text": text, "markdown": marked}
+
+
+def _plain(text: str) -> str:
+    """Return foreign text for a message, in which ``[x](1)`` would be a link (SARIF 2.1.0, 3.11.6)."""
+    return _LINK.sub(lambda match: f"\\{match[0]}", printable(text))
 
 
 def _location(file: str, layer: str, root: Path) -> dict[str, Any]:
@@ -129,6 +150,6 @@ def _location(file: str, layer: str, root: Path) -> dict[str, Any]:
 
 
 def _fingerprint(rule: str, model: str, layer: str) -> str:
-    """Return what tells a finding from every other, from run to run, in the form that the uploader's own have."""
+    """Return what tells a finding from every other, from run to run."""
     finding = "\0".join([rule, model, layer]).encode("utf-8", "surrogatepass")
-    return f"{hashlib.sha256(finding).hexdigest()[:16]}:1"
+    return hashlib.sha256(finding).hexdigest()[:16]
