@@ -6,17 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from sparsity_audit.errors import ExitCode
 from sparsity_audit.reporters.places import audit_file, relative
 from sparsity_audit.reporters.standing import improvements, standing_words
-from sparsity_audit.reporters.summary import by_rule, ended, error_words, failures_of, parts_of
+from sparsity_audit.reporters.summary import by_rule, ended, error_words, exit_words, failures_of, parts_of
 from sparsity_audit.reporters.tables import place
 from sparsity_audit.reporters.text import clip, measured, plural, printable
 from sparsity_audit.schema.report import AuditReport, RuleResult
 
 MOST = 10
 """Annotations of each level that GitHub shows of one step."""
-_LONGEST = 4_000
-"""Characters of one message; GitHub cuts longer ones without a word."""
+LONGEST = 4_096
+"""Characters of one message that the runner keeps; it cuts longer ones without a word."""
+_NAME, _LINE, _DETAILS, _REST = 200, 500, 2_400, 1_300  # shares of it
 
 
 def to_annotations(report: AuditReport, root: Path) -> str:
@@ -47,18 +49,24 @@ class _Told(NamedTuple):
 def _all(report: AuditReport) -> Iterator[_Told]:
     for error in report.errors:
         yield _Told("error", error.path, "not audited", error_words(error))
+    if report.exit_code in (ExitCode.INTERRUPTED, ExitCode.NOTHING_AUDITED):
+        yield _Told("error", None, "no verdict", exit_words(report) or f"exit code {report.exit_code}")
     parts = parts_of(report)
     for name, results in parts:
         before = f"{name}: " if len(parts) > 1 else ""
         for group in by_rule(ended(results, "error")):
-            crashes = "; ".join(f"{place(result)}: {result.reason or result.message}" for result in group)
+            crashes = _fitting([f"{place(result)}: {result.reason or result.message}" for result in group], group)
             yield _Told("error", name, f"{before}{group[0].rule} crashed", crashes)
         gating = failures_of(results, None if report.config.fail_on == "warning" else "error")
         for group in by_rule(gating):
-            yield _Told("error", name, f"{before}{group[0].rule} {group[0].name}", f"{name}: {_message(group)}")
+            yield _Told(
+                "error", name, f"{before}{group[0].rule} {group[0].name}", f"{clip(name, _NAME)}: {_message(group)}"
+            )
         warned = failures_of(results, "warning") if report.config.fail_on == "error" else []
         for group in by_rule(warned):
-            yield _Told("warning", name, f"{before}{group[0].rule} {group[0].name}", f"{name}: {_message(group)}")
+            yield _Told(
+                "warning", name, f"{before}{group[0].rule} {group[0].name}", f"{clip(name, _NAME)}: {_message(group)}"
+            )
     if better := improvements(report):
         words = "; ".join(text for _, text in better)
         yield _Told("notice", None, f"{plural(len(better), 'improvement')} against the baseline", words)
@@ -70,13 +78,25 @@ def _message(group: list[RuleResult]) -> str:
         value, limit = (measured(number, result.unit) for number in (result.value, result.limit))
         standing = standing_words(result)
         lines.append(f"{place(result)} {value}, limit {limit}{f' ({standing})' if standing else ''}: {result.message}")
-    return "\n".join(printable(line) for line in lines)
+    return _fitting(lines, group)
+
+
+def _fitting(lines: list[str], group: list[RuleResult]) -> str:
+    """Return as many lines as there is room for; of the other results their layers at least."""
+    shown: list[str] = []
+    for line in (clip(printable(line), _LINE) for line in lines):
+        if sum(map(len, shown)) + len(shown) + len(line) > _DETAILS:
+            rest = group[len(shown) :]
+            names = printable(", ".join(place(result) for result in rest))
+            return "\n".join([*shown, clip(f"and {len(rest):,} more: {names}", _REST)])
+        shown.append(line)
+    return "\n".join(shown)
 
 
 def _command(told: _Told, file: str) -> str:
     properties = f"file={_property(printable(file))},line=1,title={_property(printable(clip(told.title, 200)))}"
     # Lines are ours; whatever else was a control character has been made printable.
-    text = "\n".join(printable(line) for line in clip(told.message, _LONGEST).split("\n"))
+    text = "\n".join(printable(line) for line in clip(told.message, LONGEST).split("\n"))
     return f"::{told.level} {properties}::{_data(text)}"
 
 

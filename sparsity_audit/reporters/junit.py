@@ -34,10 +34,10 @@ def to_junit(report: AuditReport) -> str:
         case = _element("testcase", classname=_dotted(error.path), name="audit", time="0.000")
         case.append(_element("error", message=error.message, type=f"{_PREFIX}.unreadable", text=error.message))
         _suite(root, error.path, [case], report, 0.0)
-    if report.exit_code == ExitCode.NOTHING_AUDITED:
-        words = exit_words(report) or "nothing was audited"
+    if report.exit_code not in (ExitCode.PASSED, ExitCode.FAILED) and root.find("*/*/error") is None:
+        words = exit_words(report) or f"exit code {report.exit_code}"
         case = _element("testcase", classname=_PREFIX, name="session", time="0.000")
-        case.append(_element("error", message=words, type=f"{_PREFIX}.nothing-audited", text=words))
+        case.append(_element("error", message=words, type=f"{_PREFIX}.session", text=words))
         _suite(root, _PREFIX, [case], report, 0.0)
     _tell_apart(root)
     _count(root, list(root.iter("testcase")))

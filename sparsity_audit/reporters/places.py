@@ -23,7 +23,10 @@ def audit_file(report: AuditReport, model: str | None = None) -> str:
 def relative(path: str, root: Path) -> str:
     """Return a path as seen from a repository's folder, with ``/``; as it is where it lies elsewhere.
 
-    Paths of a report are relative to the folder that the audit ran in; that is the current one here, too.
+    Paths of a report are relative to the folder that the audit ran in; that is the current one here, too, or the
+    repository's where the current one lies outside of it.
     """
-    whole = Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would follow links out of the repository
+    here = Path.cwd()
+    # resolve() would follow links out of the repository.
+    whole = Path(os.path.normpath((here if here.is_relative_to(root) else root) / path))
     return whole.relative_to(root).as_posix() if whole.is_relative_to(root) else whole.as_posix()

@@ -9,6 +9,7 @@ from sparsity_audit.reporters.text import clip, markdown_text
 from sparsity_audit.schema.report import AuditReport
 from sparsity_audit.schema.rule import Rule
 
+_UNTOLD = "The report holds no description of this rule; `sparsity-audit rules explain` does."
 _LONGEST_NAME, _LONGEST_TEXT = 255, 1_024
 _TOPICS = {
     "SA1": "dead-filters",
@@ -26,8 +27,11 @@ def described_rules(report: AuditReport) -> list[dict[str, Any]]:
     for result in report.results():
         if result.rule not in known:
             known.add(result.rule)
+            about = {"text": clip(result.name, _LONGEST_TEXT)}
+            help_ = {"text": _UNTOLD, "markdown": _UNTOLD}  # GitHub requires all three
+            name = clip(result.name, _LONGEST_NAME)
             described.append(
-                {"id": result.rule, "name": result.name, "shortDescription": {"text": clip(result.name, _LONGEST_TEXT)}}
+                {"id": result.rule, "name": name, "shortDescription": about, "fullDescription": about, "help": help_}
             )
     return described
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import pytest
 import report_builders as build
-from gate_reports import EVERY, standings, two_models
+from gate_reports import EVERY, nothing_audited, standings, two_models
 from report_parts import layer
 
-from sparsity_audit.reporters.github import MOST, resume_commands, stop_commands, to_annotations
+from sparsity_audit.reporters.github import LONGEST, MOST, resume_commands, stop_commands, to_annotations
 from sparsity_audit.schema.report import AuditReport
 
 ROOT = Path.cwd()
@@ -120,5 +120,25 @@ def test_names_out_of_a_file_are_no_commands(name: str) -> None:
     assert command.properties.keys() == {"file", "line", "title"}
     if name.isprintable():
         assert name in command.data
+        assert command.properties["file"] == f"m/{name}"
+    assert command.properties["title"] == "SA101 dead-filter-fraction-by-scale"
     shield = [stop_commands("s3cret"), f"{name} 12", "::error::from a table", resume_commands("s3cret"), "::notice::z"]
     assert [command.data for command in read("\n".join(shield))] == ["z"]
+
+
+@pytest.mark.parametrize("keys", ["encoder.level3.{}.branch.conv", "a{}" + "x" * 700])
+def test_every_layer_is_named_or_counted_in_what_the_runner_keeps(keys: str) -> None:
+    commands = told(build.huge(60, keys))
+    assert [command.properties["title"][:5] for command in commands] == ["SA101", "SA102"]
+    for command in commands:
+        assert len(command.data) <= LONGEST
+        shown = sum(f"{keys.format(i)[:100]}" in command.data for i in range(60))
+        assert shown == 60 or re.search(r"and \d+ more: ", command.data)
+        if "branch" in keys:
+            assert shown == 60
+
+
+def test_a_session_without_a_verdict_says_so() -> None:
+    (command,) = told(nothing_audited())
+    assert (command.name, command.properties["title"]) == ("error", "no verdict")
+    assert "nothing was audited" in command.data

@@ -116,3 +116,8 @@ def test_the_seconds_add_up() -> None:
     made = build.model([layer("a")], [build.result(layer_key="a")])
     root = parsed(build.report([made, made.model_copy(update={"path": "b"})], duration_seconds=1234.5))
     assert sum(float(suite.get("time", "0")) for suite in root) == float(root.get("time", "0")) == 1234.5
+
+
+@pytest.mark.parametrize("code", [2, 3, 4, 5])
+def test_a_session_that_broke_is_red_whatever_it_holds(code: int) -> None:
+    assert parsed(build.report([], exit_code=code)).get("errors") == "1"

@@ -22,29 +22,29 @@ from sparsity_audit.schema.report import AuditReport
 
 ROOT = Path.cwd()
 DIGITS = Path(__file__).resolve().parents[2] / "zoo" / "checkpoints" / "digits-adam-l2.safetensors"
-Finding = tuple[str, str, str]
-"""Rule, layer (empty for the whole model), severity."""
+Finding = tuple[str, str, str, str]
+"""Model, rule, layer (empty for the whole model), severity, or ``crashed``."""
 
 
 def of_json(report: AuditReport) -> set[Finding]:
     models = json.loads(render(report, "json", ROOT))["models"]
     return {
-        (r["rule"], r["layer"] or "", r["severity"])
+        (model["path"], r["rule"], r["layer"] or "", r["severity"] or "crashed")
         for model in models
         for r in model["results"]
-        if r["outcome"] == "failed" and r["standing"] not in ("known", "waived")
+        if r["outcome"] in ("failed", "error") and r["standing"] not in ("known", "waived")
     }
 
 
 def of_junit(report: AuditReport) -> set[Finding]:
     found = set()
     root = ET.fromstring(render(report, "junit_xml", ROOT))  # noqa: S314  # made above
-    for case in root.iter("testcase"):
+    for suite, case in [(parent, child) for parent in root for child in parent]:
         for child in case:
             kind = str(child.get("type")).removeprefix("sparsity-audit.")
-            if kind in ("error", "warning"):
+            if kind in ("error", "warning", "crashed"):
                 rule, _, layer = str(case.get("name")).partition(" ")[0].partition("[")
-                found.add((rule, layer.removesuffix("]"), kind))
+                found.add((str(suite.get("name")), rule, layer.removesuffix("]"), kind))
     return found
 
 
@@ -52,27 +52,33 @@ def of_sarif(report: AuditReport) -> set[Finding]:
     results = json.loads(render(report, "sarif", ROOT))["runs"][0]["results"]
     return {
         (
+            r["properties"]["model"],
             r["ruleId"],
             next((o["fullyQualifiedName"] for o in r["locations"][0].get("logicalLocations", [])), ""),
-            r["level"],
+            "crashed" if "(crashed)" in r["message"]["text"] else r["level"],
         )
         for r in results
-        if "suppressions" not in r
+        if not r.get("suppressions")
     }
 
 
 def of_github(report: AuditReport) -> set[Finding]:
     found = set()
-    severities = {(r.rule, r.layer or ""): r.severity for r in report.results()}
+    severities = {
+        (model.path, r.rule, r.layer or ""): r.severity or "crashed" for model in report.models for r in model.results
+    }
     for line in to_annotations(report, ROOT).splitlines():
         command = re.fullmatch(r"::(error|warning) .*?title=(?:[^:]*?%3A )?(\w+) [^:]*::(.*)", line)
         if command:
-            for told in command[3].partition(": ")[2].split("%0A"):
-                layer = told.split(" ")[0] if not told.startswith("(whole model)") else ""
-                severity = severities[command[2], layer]
-                if report.config.fail_on == "error":
+            model, _, lines = command[3].partition(": ")
+            if " crashed::" in line:  # the title has the model's name where there are several
+                model, lines = report.models[0].path, command[3]
+            for told in lines.split("%0A"):
+                layer = told.split(" ")[0].removesuffix(":") if not told.startswith("(whole model)") else ""
+                severity = severities[model, command[2], layer]
+                if report.config.fail_on == "error" and severity != "crashed":
                     assert severity == command[1]
-                found.add((command[2], layer, str(severity)))
+                found.add((model, command[2], layer, severity))
     return found
 
 
@@ -83,27 +89,34 @@ def of_markdown(report: AuditReport) -> set[Finding]:
         cells = [html.unescape(re.sub(r"</?code>|`", "", cell.strip())) for cell in line.strip("|").split("|")]
         for at, cell in enumerate(cells):
             severity = cells[at + 3] if at + 3 < len(cells) else ""
-            if re.fullmatch(r"SA\d{3} [\w-]+", cell) and severity in ("error", "warning"):
-                found.add((cell.split()[0], "" if cells[at - 1] == "(whole model)" else cells[at - 1], severity))
+            if re.fullmatch(r"SA\d{3} [\w-]+", cell) and severity in ("error", "warning", "crashed"):
+                layer = "" if cells[at - 1] == "(whole model)" else cells[at - 1]
+                model = cells[at - 2] if at > 1 else report.models[0].path
+                found.add((model, cell.split()[0], layer, severity))
     return found
 
 
 def of_terminal(report: AuditReport) -> set[Finding]:
     text = session_text(report, colour=False, verbosity=1, width=100)
-    severity = {"FAILED": "error", "WARNING": "warning"}
-    pattern = r"^(FAILED|WARNING) (?:\S+::)?(SA\d{3})(?:\[(.*?)\])? "
-    return {(rule, layer or "", severity[word]) for word, rule, layer in re.findall(pattern, text, re.MULTILINE)}
+    severity = {"FAILED": "error", "WARNING": "warning", "ERROR": "crashed"}
+    pattern = r"^(FAILED|WARNING|ERROR) (?:(\S+)::)?(SA\d{3})(?:\[(.*?)\])? "
+    return {
+        (model or report.models[0].path, rule, layer, severity[word])
+        for word, model, rule, layer in re.findall(pattern, text, re.MULTILINE)
+    }
 
 
 def of_html(report: AuditReport) -> set[Finding]:
-    severities = {"failed": "error", "warning": "warning"}
+    severities = {"failed": "error", "warning": "warning", "crashed": "crashed"}
     found = set()
-    for group in read_page(render(report, "html", ROOT)).all("article", klass="rule"):
-        rule = group.one("h4").all("code")[0].text
-        for row in group.one("table", klass="failures").rows():
-            place, word = row[0].strip(), row[3].strip()
-            if word in severities:
-                found.add((rule, "" if place == "(whole model)" else place, severities[word]))
+    for section in read_page(render(report, "html", ROOT)).all("section", klass="model"):
+        model = section.one("h2").one("span", klass="path").text
+        for group in section.all("article", klass="rule"):
+            rule = group.one("h4").all("code")[0].text
+            for row in group.one("table", klass="failures").rows():
+                place, word = row[0].strip(), row[3].strip()
+                if word in severities:
+                    found.add((model, rule, "" if place == "(whole model)" else place, severities[word]))
     return found
 
 
@@ -118,6 +131,7 @@ READERS: dict[str, Callable[[AuditReport], set[Finding]]] = {
 REPORTS: dict[str, Callable[[], AuditReport]] = {
     "passed": build.all_passed,
     "failed": build.failed_with_warnings,
+    "crashed": build.crashed_rule,
     "standings": standings,
     "two models": two_models,
     "warnings gate": warnings_gate,

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import math
 import os
+import random
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -13,9 +18,12 @@ import pytest
 import report_builders as build
 from gate_reports import EVERY, standings, two_models
 from markdown_it import MarkdownIt
+from report_parts import layer
 
 from sparsity_audit.engine.rulepacks import load_rules
+from sparsity_audit.reporters import sarif
 from sparsity_audit.reporters.sarif import MOST, to_sarif
+from sparsity_audit.reporters.text import printable
 from sparsity_audit.schema.report import AuditReport
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[1] / "schemas" / "sarif-2.1.0-rtm.5.json").read_text("utf-8"))
@@ -81,6 +89,7 @@ def test_fingerprints_tell_findings_apart_and_stay() -> None:
     worse = [r.model_copy(update={"value": 0.9, "message": "otherwise"}) for r in report.models[0].results]
     changed = report.model_copy(update={"models": [report.models[0].model_copy(update={"results": worse})]})
     assert set(hashes(changed)) < set(hashes(report))
+    assert len({key.partition(":")[0] for key in hashes(report)}) == 8  # told apart by what they are, not by order
 
 
 def test_fingerprints_and_places_do_not_depend_on_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +128,8 @@ def test_baseline_and_waivers() -> None:
     states = {layer: result.get("baselineState") for layer, result in results.items()}
     assert states == {"a": "unchanged", "b": "updated", "c": "new", "d": None, "e": "unchanged"}
     assert {layer for layer, result in results.items() if result["suppressions"]} == {"a", "d"}
+    assert all("suppressions" in result for result in run_of(standings())["results"])  # on all or on none
+    assert not any("suppressions" in result for result in run_of(two_models())["results"])
     assert "soon gone" in results["d"]["suppressions"][0]["justification"]
 
 
@@ -168,3 +179,65 @@ def test_foreign_text_is_no_markup() -> None:
         assert "<img" not in html
         assert "<a " not in html
         assert "\x1b" not in json.dumps(result)
+
+
+def test_no_foreign_name_is_a_link_in_plain_text() -> None:
+    texts = [result["message"]["text"] for result in run_of(build.nasty())["results"]]
+    for text in texts:
+        assert not re.search(r"(?<!\\)\[[^\]]*\]\(", text)
+        assert printable(build.NASTY) in re.sub(r"\\([\\\[\]])", r"\1", text)
+
+
+def test_numbers_that_json_has_not_are_null() -> None:
+    made = build.model([layer("a")], [build.failed("SA101", "a", value=bad) for bad in (math.nan, math.inf)])
+    text = to_sarif(build.report([made], exit_code=1), ROOT)
+    log = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert [result["properties"]["value"] for result in log["runs"][0]["results"]] == [None, None]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_rules_have_what_github_requires_in_older_reports_too(name: str) -> None:
+    for rule in run_of(EVERY[name]())["tool"]["driver"]["rules"]:
+        assert rule["id"]
+        for key in ("shortDescription", "fullDescription", "help"):
+            assert len(rule[key]["text"]) > 0
+            assert key == "help" or len(rule[key]["text"]) <= 1024
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_no_two_results_share_a_fingerprint(name: str) -> None:
+    found = hashes(EVERY[name]())
+    assert len(set(found)) == len(found)
+    assert all(re.fullmatch(r"[0-9a-f]{16}:[1-9]\d*", one) for one in found)
+
+
+def test_a_session_outside_the_repository_counts_from_its_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = to_sarif(two_models(), ROOT)
+    monkeypatch.chdir(tmp_path)
+    assert to_sarif(two_models(), ROOT) == inside
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "words"),
+    [
+        (build.crashed_rule, 3, "SA103 crashed ×1: ZeroDivisionError"),
+        (lambda: build.report([], exit_code=2), 2, "interrupted"),
+        (lambda: build.report([], exit_code=5), 5, "nothing was audited"),
+    ],
+)
+def test_a_session_that_broke_says_so(make: Callable[[], AuditReport], code: int, words: str) -> None:
+    (invocation,) = run_of(make())["invocations"]
+    assert (invocation["executionSuccessful"], invocation["exitCode"]) == (False, code)
+    assert words in invocation["toolExecutionNotifications"][0]["message"]["text"]
+
+
+def test_a_file_too_large_for_github_has_fewer_results_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = random.Random(0)  # noqa: S311  # names that gzip cannot make small
+    keys = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=2000)) for _ in range(300)]
+    made = build.model([layer(key) for key in keys], [build.failed("SA101", key) for key in keys])
+    monkeypatch.setattr(sarif, "LARGEST", 400_000)
+    text = to_sarif(build.report([made], exit_code=1), ROOT)
+    assert len(gzip.compress(text.encode())) <= 400_000
+    run = json.loads(text)["runs"][0]
+    assert len(run["results"]) == 200
+    assert "100 of 300 results" in run["invocations"][0]["toolExecutionNotifications"][0]["message"]["text"]
