@@ -24,14 +24,21 @@ def check_distinct(outputs: Mapping[str, str], inputs: Iterable[str]) -> None:
         inputs: paths of files that the session reads.
 
     Raises:
-        UsageError: two of them are one file.
+        UsageError: two of them are one file, or one is no path.
     """
-    taken = {os.path.realpath(path): f"the input {path}" for path in inputs}
+    taken = {_place(path): f"the input {path}" for path in inputs}
     for option, path in outputs.items():
-        place = os.path.realpath(path)
+        place = _place(path)
         if place in taken:
             raise UsageError(f"{option} {path}: is {taken[place]} as well; name another file")
         taken[place] = f"the file of {option}"
+
+
+def _place(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except ValueError as failure:  # a NUL in it
+        raise UsageError(f"{path!r}: is no name of a file: {failure}") from None
 
 
 def check_writable(path: str, option: str) -> None:

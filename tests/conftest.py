@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["pytester"]
+
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: torch's threads would spin against one another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

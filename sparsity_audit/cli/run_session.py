@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ def execute(request: Request) -> int:
     if request.update_baseline:
         check_writable(str(config.baseline), "--baseline")
     config = with_trained_models(config, quiet=request.verbosity < 0, only_existing=request.collect_only)
+    ratchet = replace(ratchet, config=config) if ratchet is not None else None
     printer = Printer(request.verbosity, github=config.format == "github")
     comparing = compares(config.models)
     session = Session(

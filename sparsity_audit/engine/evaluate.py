@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from sparsity_audit.measures.lookup import measure_for
 from sparsity_audit.measures.registry import Measure, Measurement, unmeasured
@@ -37,12 +37,17 @@ def evaluate(
     Args:
         stop_at: end after the first failure of at least this severity, or the first crash (``-x``).
     """
-    results = []
-    for result in _results(rules, model, keep):
-        results.append(result)
+    return up_to_stop(_results(rules, model, keep), stop_at)
+
+
+def up_to_stop(results: Iterable[RuleResult], stop_at: Severity | None) -> list[RuleResult]:
+    """Return the results up to the one at which a session under ``-x`` ends; all of them where it doesn't."""
+    taken = []
+    for result in results:
+        taken.append(result)
         if stop_at is not None and stops(result, stop_at):
             break
-    return results
+    return taken
 
 
 def stops(result: RuleResult, at: Severity) -> bool:

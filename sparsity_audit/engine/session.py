@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from sparsity_audit.engine.corpora import Corpora, Progress, check_normalisation
-from sparsity_audit.engine.evaluate import Keep, fails, items, stops
+from sparsity_audit.engine.evaluate import Keep, fails, items, stops, up_to_stop
 from sparsity_audit.engine.examine import examine
 from sparsity_audit.engine.subject import Subject, prepare
 from sparsity_audit.errors import ExitCode, SparsityAuditError, UsageError
@@ -125,11 +125,12 @@ class Session:
             self.rules,
             self.corpora,
             keep=self.keep,
-            stop_at=self.stop_at,
+            stop_at=self.stop_at if self.judge is None else None,
             progress=progress,
         )
-        if self.judge is not None:
+        if self.judge is not None:  # only now is it known which failures count, so that ``-x`` ends here
             model = self.judge(model)
+            model = model.model_copy(update={"results": up_to_stop(model.results, self.stop_at)})
         self.models.append(model)
         self.listener.finished(model)
         return model

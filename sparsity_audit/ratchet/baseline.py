@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from sparsity_audit.errors import ConfigError
@@ -13,18 +14,18 @@ from sparsity_audit.schema.rule import Rule
 _REMEDY = "make a new baseline: move the file away and run with --update-baseline"
 
 
-def earlier_part(part: Part, report_models: int, baseline: AuditReport, path: str) -> Part | None:
+def earlier_part(part: Part, names: Sequence[str], baseline: AuditReport, path: str) -> Part | None:
     """Return what the baseline says of a model or study, None where it does not know it.
 
     Args:
-        report_models: how many models this session has.
+        names: of the models, or the studies, that this session has.
         path: of the baseline, for messages.
 
     Raises:
         ConfigError: it is of another model's layers, or of another version of a rule.
     """
     kind = [other for other in parts_of(baseline) if isinstance(other, type(part))]
-    found = counterpart(name_of(part), report_models, kind)
+    found = counterpart(name_of(part), names, kind)
     if found is None:
         return None
     if isinstance(part, ModelReport) and isinstance(found, ModelReport):
@@ -40,11 +41,11 @@ def _check_layers(now: ModelReport, before: ModelReport, path: str) -> None:
         return
     key = next(key for key in [*layers, *known] if layers.get(key) != known.get(key))
     if key not in known:
-        why = f"it has no layer {key}"
+        why = f"it has no layer {key!r}"
     elif key not in layers:
-        why = f"its layer {key} is not there"
+        why = f"its layer {key!r} is not there"
     else:
-        why = f"its layer {key} has {known[key]} filters, not {layers[key]}"
+        why = f"its layer {key!r} has {known[key]} filters, not {layers[key]}"
     raise ConfigError(f"{path}: is the baseline of another model than {now.path}: {why}; {_REMEDY}")
 
 
@@ -76,7 +77,7 @@ def check_rules(rules: Sequence[Rule], baseline: AuditReport, path: str) -> None
 
 
 def _told(args: Mapping[str, object]) -> str:
-    return ", ".join(f"{key} = {value}" for key, value in args.items()) or "without arguments"
+    return ", ".join(f"{key} = {value!r}" for key, value in args.items()) or "without arguments"
 
 
 def known_failures(part: Part | None) -> dict[Spot, RuleResult]:
@@ -90,7 +91,7 @@ def held_against(result: RuleResult, before: RuleResult | None, tolerance: float
     """Return a failed result with its standing to the baseline's: known, worse or new."""
     if before is None:
         return _standing(result, "new", "the baseline has no such failure")
-    was = "nan" if before.value is None else f"{before.value:.6g}"
+    was = "nan" if before.value is None or math.isnan(before.value) else f"{before.value:.6g}"
     if worse_by(result, before.value) > tolerance:
         return _standing(result, "worse", f"{was} in the baseline")
     if before.severity == "warning" and result.severity != "warning":

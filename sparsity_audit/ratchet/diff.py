@@ -28,8 +28,8 @@ def diff_reports(before: AuditReport, after: AuditReport, names: tuple[str, str]
     pairs: list[tuple[Part, Part]] = []
     for part in parts_of(after):
         kind = [other for other in parts_of(before) if isinstance(other, type(part))]
-        among = len(after.models if isinstance(part, ModelReport) else after.studies)
-        if (found := counterpart(name_of(part), among, kind)) is not None:
+        beside = [name_of(other) for other in parts_of(after) if isinstance(other, type(part))]
+        if (found := counterpart(name_of(part), beside, kind)) is not None:
             pairs.append((found, part))
     if not pairs:
         raise UsageError(f"{names[0]} and {names[1]} have no model in common: compare reports of the same models")

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from sparsity_audit.engine.evaluate import fails
 from sparsity_audit.engine.session import exit_code
-from sparsity_audit.errors import UsageError
+from sparsity_audit.errors import ExitCode, UsageError
 from sparsity_audit.ratchet.baseline import check_rules, earlier_part, held_against, improvements, known_failures
-from sparsity_audit.ratchet.matching import Spot, name_of, parts_of, spot_of, worse_by
+from sparsity_audit.ratchet.matching import Part, Spot, name_of, parts_of, spot_of, worse_by
 from sparsity_audit.ratchet.report_file import read_report
 from sparsity_audit.ratchet.waivers import check_waivers, unused, waived
 from sparsity_audit.schema.config import AuditConfig
@@ -41,10 +41,7 @@ class Ratchet:
         Raises:
             ConfigError: the baseline is of another model's layers, or of another version of a rule.
         """
-        before = None
-        if self.baseline is not None:
-            before = earlier_part(part, len(self.config.models), self.baseline, str(self.config.baseline))
-        known = known_failures(before)
+        known = known_failures(self._earlier(part))
         results = [self._stand(result, name_of(part), known.get(spot_of(result))) for result in part.results]
         return part.model_copy(update={"results": results})
 
@@ -61,10 +58,9 @@ class Ratchet:
 
     def conclude(self, report: AuditReport) -> AuditReport:
         """Return the session's report with what improved, which waivers nobody needs, and its exit code."""
-        named = [(name_of(part), result) for part in parts_of(report) for result in part.results]
         audited = any(model.coverage.audited for model in report.models) or any(s.runs for s in report.studies)
         code = exit_code(report.results(), self.config, unreadable=bool(report.errors), audited=audited)
-        update = {"unused_waivers": unused(self.config.waivers, named), "exit_code": int(code)}
+        update = {"unused_waivers": unused(self.config.waivers, parts_of(report)), "exit_code": int(code)}
         return report.model_copy(update={**update, "baseline": self._info(report)})
 
     def _info(self, report: AuditReport) -> BaselineInfo | None:
@@ -74,37 +70,42 @@ class Ratchet:
         better = [
             improvement
             for part in parts_of(report)
-            if self.baseline is not None
-            for improvement in improvements(
-                part, earlier_part(part, len(self.config.models), self.baseline, path), tolerance
-            )
+            for improvement in improvements(part, self._earlier(part), tolerance)
         ]
         started = self.baseline.started if self.baseline is not None else None
         return BaselineInfo(path=path, started=started, tolerance=tolerance, improvements=better)
 
     def updated(self, report: AuditReport) -> AuditReport | None:
-        """Return the baseline that takes the place of the old one, None where something fails the session.
+        """Return the baseline that takes the place of the old one, None where the session did not pass.
 
         It is this session's report with the better of each old and new value, so that what the tolerance allows once
-        does not add up; models that this session left out keep their place.
+        does not add up; models and rules that this session left out keep their place.
+
+        Args:
+            report: as ``conclude`` returns it.
         """
         failed = any(fails(result, self.config.fail_on) for result in report.results())
-        if failed or report.errors or report.count("error"):
+        if failed or report.exit_code != ExitCode.PASSED:  # --exit-zero does not make a failure known
             return None
         models = [self._tighter(model) for model in report.models]
         studies = [self._tighter(study) for study in report.studies]
         if self.baseline is not None:
-            mine = {earlier.path for model in models if (earlier := self._earlier(model)) is not None}
+            mine = {name_of(earlier) for model in models if (earlier := self._earlier(model)) is not None}
             models += [model for model in self.baseline.models if model.path not in mine]
             theirs = {study.name for study in studies}
             studies += [study for study in self.baseline.studies if study.name not in theirs]
-        return report.model_copy(update={"models": models, "studies": studies})
+        return report.model_copy(update={"models": models, "studies": studies, "rules": self._rules(report)})
 
-    def _earlier(self, part: AnyPart) -> AnyPart | None:
+    def _rules(self, report: AuditReport) -> list[Rule]:
+        """Return the rules that applied, and those of the failures that the baseline holds besides."""
+        mine = {rule.id for rule in report.rules}
+        others = self.baseline.rules if self.baseline is not None else []
+        return [*report.rules, *(rule for rule in others if rule.id not in mine)]
+
+    def _earlier(self, part: Part) -> Part | None:
         if self.baseline is None:
             return None
-        found = earlier_part(part, len(self.config.models), self.baseline, str(self.config.baseline))
-        return found if isinstance(found, type(part)) else None
+        return earlier_part(part, self.config.models, self.baseline, str(self.config.baseline))
 
     def _tighter(self, part: AnyPart) -> AnyPart:
         """Return a part with the better of each value; what was not decided this time stays as the baseline has it."""
@@ -116,8 +117,11 @@ class Ratchet:
 def _better(result: RuleResult, before: RuleResult | None) -> RuleResult:
     if before is None or result.outcome == "passed":
         return result
-    worse = result.outcome != "failed" or worse_by(result, before.value) > 0
-    return before if worse else result
+    harsher = (before.severity, result.severity) == ("warning", "error")
+    if result.outcome != "failed" or harsher or worse_by(result, before.value) > 0:
+        return before
+    # What was known before a waiver came stays known after it.
+    return result.model_copy(update={"standing": "known"}) if result.standing == "waived" else result
 
 
 def load_ratchet(

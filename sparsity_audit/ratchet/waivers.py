@@ -7,8 +7,9 @@ import fnmatch
 from collections.abc import Iterable, Sequence
 
 from sparsity_audit.errors import ConfigError, did_you_mean
+from sparsity_audit.ratchet.matching import Part, name_of
 from sparsity_audit.schema.gate import Waiver
-from sparsity_audit.schema.report import RuleResult
+from sparsity_audit.schema.report import ModelReport, RuleResult
 from sparsity_audit.schema.rule import Rule
 
 
@@ -46,16 +47,20 @@ def waived(result: RuleResult, name: str, waivers: Iterable[Waiver], today: date
     return result.model_copy(update={"standing": "waived", "standing_reason": words})
 
 
-def unused(waivers: Iterable[Waiver], results: Sequence[tuple[str, RuleResult]]) -> list[Waiver]:
-    """Return the waivers that fit no failure, of rules that were checked.
+def unused(waivers: Iterable[Waiver], parts: Sequence[Part]) -> list[Waiver]:
+    """Return the waivers that no failure needs: what they speak of passes, or is a layer that is not there.
 
-    Args:
-        results: with the names of their models or studies.
+    Those for models, rules and layers that this session left out, or could not decide, are not among them.
     """
-    checked = {result.rule for _, result in results}
-    failed = [(name, result) for name, result in results if result.outcome == "failed"]
-    return [
-        waiver
-        for waiver in waivers
-        if waiver.rule in checked and not any(fits(waiver, name, result) for name, result in failed)
-    ]
+    return [waiver for waiver in waivers if _needless(waiver, parts)]
+
+
+def _needless(waiver: Waiver, parts: Sequence[Part]) -> bool:
+    fitting = [result for part in parts for result in part.results if fits(waiver, name_of(part), result)]
+    if fitting:
+        outcomes = {result.outcome for result in fitting}
+        return "failed" not in outcomes and "passed" in outcomes
+    models = [part for part in parts if isinstance(part, ModelReport) and fnmatch.fnmatchcase(part.path, waiver.model)]
+    checked = [model for model in models if any(result.rule == waiver.rule for result in model.results)]
+    keys = [layer.key for model in checked for layer in model.layers]
+    return bool(checked) and not any(fnmatch.fnmatchcase(key, waiver.layer) for key in keys)

@@ -51,5 +51,6 @@ def session_text(report: AuditReport, *, colour: bool, verbosity: int = 0, width
     parts += [printable(error_words(error)) for error in report.errors]
     parts += [model_text(model, verbosity=verbosity, width=width) for model in report.models]
     parts += [study_text(study, verbosity=verbosity, width=width) for study in report.studies]
-    parts.append(terminal.session_end(report, colour=colour, verbosity=verbosity, width=width))
-    return "\n\n".join(part for part in parts if part)
+    told = "\n\n".join(part for part in parts if part)
+    end = terminal.session_end(report, colour=colour, verbosity=verbosity, width=width)
+    return f"{told}\n{end}" if told else end
