@@ -104,6 +104,14 @@ def write_report(report: AuditReport, outputs: Iterable[tuple[Format, str]]) -> 
         write_atomically(path, text)
 
 
+def worth_writing(report: AuditReport) -> list[tuple[Format, str]]:
+    """Return the files to write; where no model at all could be read, those for CI servers, which show why."""
+    outputs = list(report.config.outputs.items())
+    if report.models or report.studies:
+        return outputs
+    return [(name, path) for name, path in outputs if name in ("junit_xml", "sarif")]
+
+
 def repository_root(folder: Path) -> Path:
     """Return the repository that a folder lies in, from which code scanning counts paths; else the folder."""
     return next((above for above in (folder, *folder.parents) if (above / ".git").exists()), folder)

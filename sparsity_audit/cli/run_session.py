@@ -17,9 +17,9 @@ from sparsity_audit.engine.rulepacks import apply_limits, choose, load_rules
 from sparsity_audit.engine.session import Session
 from sparsity_audit.engine.subject import Subject
 from sparsity_audit.errors import ExitCode, UsageError
-from sparsity_audit.outputs import check_outputs, check_writable, write_atomically, write_report
+from sparsity_audit.outputs import check_outputs, check_writable, worth_writing, write_atomically, write_report
 from sparsity_audit.ratchet.ratchet import Ratchet, load_ratchet
-from sparsity_audit.schema.config import AuditConfig, Format
+from sparsity_audit.schema.config import AuditConfig
 from sparsity_audit.schema.report import AuditReport
 from sparsity_audit.schema.rule import Rule
 from sparsity_audit.studies.together import compares, names_study, with_studies
@@ -80,7 +80,7 @@ def execute(request: Request) -> int:
         printer.compared(report)
         if ratchet is not None and request.update_baseline:
             report = _updated(report, ratchet)
-        write_report(report, _worth_writing(report, config))
+        write_report(report, worth_writing(report))
         printer.end(report)
     printer.annotate(report)
     return report.exit_code
@@ -92,14 +92,6 @@ def _configuration(request: Request) -> tuple[AuditConfig, str | None]:
         raise UsageError(f"--weights-only and --{named[0]} don't go together: leave one of them out")
     config, file = load_configuration(request.overrides, file=Path(request.config) if request.config else None)
     return (config.model_copy(update={"data": None, "arch": None}) if request.weights_only else config), file
-
-
-def _worth_writing(report: AuditReport, config: AuditConfig) -> list[tuple[Format, str]]:
-    """Return the files to write; where no model at all could be read, those for CI servers, which show why."""
-    outputs = list(config.outputs.items())
-    if report.models or report.studies:
-        return outputs
-    return [(name, path) for name, path in outputs if name in ("junit_xml", "sarif")]
 
 
 def _today() -> datetime.date:

@@ -8,13 +8,12 @@ from collections.abc import Iterator, Sequence
 from sparsity_audit.engine.rulepacks import apply_limits, load_rules
 from sparsity_audit.engine.session import exit_code
 from sparsity_audit.errors import SparsityAuditError
-from sparsity_audit.outputs import write_report
+from sparsity_audit.outputs import worth_writing, write_report
 from sparsity_audit.ratchet.ratchet import load_ratchet
 from sparsity_audit.reporters.standing import baseline_words, improvements, waiver_words
 from sparsity_audit.reporters.summary import failures_of, model_verdict
 from sparsity_audit.reporters.tables import place
 from sparsity_audit.reporters.text import printable
-from sparsity_audit.schema.config import Format
 from sparsity_audit.schema.report import AuditReport
 
 
@@ -31,20 +30,13 @@ def conclude(reports: Sequence[AuditReport]) -> tuple[list[str], bool]:
         try:
             whole = _whole(mine)
             lines += _lines(whole)
-            outputs = _worth_writing(whole)
+            outputs = worth_writing(whole)
             write_report(whole, outputs)
             lines += [f"wrote {printable(path)}" for _, path in outputs]
         except SparsityAuditError as failure:
             lines.append(printable(str(failure)))
             written = False
     return lines, written
-
-
-def _worth_writing(report: AuditReport) -> list[tuple[Format, str]]:
-    """Return the files to write; where no model could be audited, those for CI servers, which show why."""
-    return [
-        (name, path) for name, path in report.config.outputs.items() if report.models or name in ("junit_xml", "sarif")
-    ]
 
 
 def _whole(reports: Sequence[AuditReport]) -> AuditReport:

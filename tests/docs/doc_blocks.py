@@ -12,7 +12,7 @@ _BLOCK = re.compile(
     r"((?:^<!-- .*? -->\n)*)^```(\w+)\n(.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-_MARK = re.compile(r"<!-- (exit|file|not run|installed|slow)(?:: (.*?))? -->")
+_MARK = re.compile(r"<!-- (exit|file|not run|installed)(?:: (.*?))? -->")
 
 
 class Block(NamedTuple):
@@ -22,7 +22,7 @@ class Block(NamedTuple):
     text: str
     marks: dict[str, str]
     """``exit``: the exit code of its last command; ``file``: where the reader would put it; ``not run``: why it is not;
-    ``installed``: a module that has to be registered first; ``slow``: for the marker."""
+    ``installed``: a module that has to be registered first."""
 
 
 def blocks(page: Path) -> list[Block]:
