@@ -31,9 +31,12 @@ code=0
 "${command[@]}" || code=$?
 
 [ ! -f "$reports/report.md" ] || cat "$reports/report.md" >>"${GITHUB_STEP_SUMMARY:?}"
+# Code scanning refuses the file of a session that broke, rather than close alerts that nobody looked at.
+sarif=false
+if [ "$code" -le 1 ] && [ -f "$reports/report.sarif" ]; then sarif=true; fi
 {
   echo "exit-code=$code"
   echo "reports=$reports"
-  echo "sarif=$([ -f "$reports/report.sarif" ] && echo true || echo false)"
+  echo "sarif=$sarif"
   echo "markdown=$([ -f "$reports/report.md" ] && echo true || echo false)"
 } >>"${GITHUB_OUTPUT:?}"

@@ -194,6 +194,7 @@ def test_the_action_tells_of_a_model_that_is_not_there(sample: Path, tmp_path: P
     assert "absent.safetensors" in done.stderr
     assert "-x.safetensors" in done.stderr
     assert not (tmp_path / "place" / "gh").exists()
+    assert "upload-sarif" not in done.stdout
 
 
 def test_the_pipelines_script_leaves_what_it_promises(sample: Path, runner: dict[str, str]) -> None:

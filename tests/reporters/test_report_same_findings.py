@@ -21,6 +21,7 @@ from sparsity_audit.reporters.terminal_session import session_text
 from sparsity_audit.schema.report import AuditReport
 
 ROOT = Path.cwd()
+CIFAR = Path(__file__).resolve().parents[2] / "zoo" / "checkpoints" / "cifar-quarter-10-adam-l2.safetensors"
 DIGITS = Path(__file__).resolve().parents[2] / "zoo" / "checkpoints" / "digits-adam-l2.safetensors"
 Finding = tuple[str, str, str, str]
 """Model, rule, layer (empty for the whole model), severity, or ``crashed``."""
@@ -144,4 +145,13 @@ def test_all_outputs_have_the_same_findings(name: str) -> None:
     report = REPORTS[name]()
     wanted = of_json(report)
     assert wanted or name == "passed"
+    assert {reader: read(report) for reader, read in READERS.items()} == dict.fromkeys(READERS, wanted)
+
+
+@pytest.mark.shared
+def test_a_shipped_cifar_model_has_them_too(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARSITY_AUDIT_DATA", str(shared / "data"))
+    report = audit(CIFAR, "cifar10", limit=500)
+    wanted = of_json(report)
+    assert {finding[-3:-1] for finding in wanted} >= {("SA101", "c6.conv"), ("SA101", "c7.conv"), ("SA102", "c7.conv")}
     assert {reader: read(report) for reader, read in READERS.items()} == dict.fromkeys(READERS, wanted)
