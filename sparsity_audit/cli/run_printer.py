@@ -84,16 +84,14 @@ class Printer(Listener):
     def finished(self, model: ModelReport) -> None:
         """Print one model's results."""
         self._close_bar()
-        self._say_part(model_text(model, verbosity=self.verbosity, width=self.width))
+        if text := model_text(model, verbosity=self.verbosity, width=self.width):
+            say(text)
 
     def compared(self, report: AuditReport) -> None:
         """Print what was found of several models together."""
         for study in report.studies:
-            self._say_part(study_text(study, verbosity=self.verbosity, width=self.width))
-
-    def _say_part(self, text: str) -> None:
-        if text:
-            say(f"\n{text}" if self.verbosity >= 0 else text)
+            if text := study_text(study, verbosity=self.verbosity, width=self.width):
+                say(f"\n{text}" if self.verbosity >= 0 else text)
 
     def refused(self, error: SessionError) -> None:
         """Say on stderr why a model could not be audited."""
