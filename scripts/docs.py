@@ -7,22 +7,22 @@ python scripts/docs.py --check    exits with 1 where one of them is not current
 from __future__ import annotations
 
 import contextlib
-import importlib
-import inspect
 import io
 import os
-import re
 import sys
 from pathlib import Path
 
-import sparsity_audit
+from docs_api import api_page
+from docs_text import cell, prose
+
 from sparsity_audit.cli.main import app, exit_code
 from sparsity_audit.engine.rulepacks import load_rules, shipped_packs
 from sparsity_audit.measures.lookup import measure_for
-from sparsity_audit.reporters.rule_words import limit_words, limits_words
+from sparsity_audit.measures.registry import Measure
+from sparsity_audit.reporters.rule_words import limit_words
 from sparsity_audit.resources import packaged
 from sparsity_audit.schema.reading import read_toml
-from sparsity_audit.schema.rule import Rule
+from sparsity_audit.schema.rule import Limit, Rule
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FAMILIES = {
@@ -32,87 +32,190 @@ FAMILIES = {
     "SA4": "Pruning",
     "SA9": "Quality of the audit",
 }
-TOLD = "told, never fails"
+UNITS = {
+    "fraction": "a share, 0–1, shown in percent",
+    "count": "a count",
+    "ratio": "a ratio",
+}
+SCOPES = {
+    "layer": "on each layer",
+    "model": "on the whole model",
+    "study": "on several trainings together",
+}
+TOLD = "told only"
 
 
 def pages() -> dict[Path, str]:
     """Return every generated page by its path."""
-    rules = load_rules(["default"])
-    made = {DOCS / "rules" / f"{rule.id}.md": _rule_page(rule) for rule in rules}
-    made[DOCS / "rules" / "index.md"] = _rule_index(rules)
+    packs = {pack: load_rules([pack]) for pack in ("default", *shipped_packs())}
+    made = {DOCS / "rules" / f"{rule.id}.md": _rule_page(rule, packs) for rule in packs["default"]}
+    made[DOCS / "rules" / "index.md"] = _rule_index(packs["default"])
+    made[DOCS / "rules" / "packs.md"] = _packs_page(packs)
     made[DOCS / "cli.md"] = _commands_page()
-    made[DOCS / "api.md"] = _api_page()
+    made[DOCS / "api.md"] = api_page()
     return made
 
 
-def _escaped(text: str) -> str:
-    return re.sub(r"([*_<>|\\`])", r"\\\1", " ".join(text.split()))
-
-
 def _rule_index(rules: list[Rule]) -> str:
-    lines = ["# Rules", "", "`sparsity-audit rules explain ID` prints what these pages say. Ids are never reused.", ""]
-    for family, title in FAMILIES.items():
-        lines += [f"## {title}", "", "| id | name | scope | warning | error |", "|---|---|---|---|---|"]
-        for rule in (rule for rule in rules if rule.id.startswith(family)):
-            warning, error = limit_words(rule.warning), limit_words(rule.error)
-            told = f"{warning} | {error}" if warning or error else f"{TOLD} | "
-            lines.append(f"| [{rule.id}]({rule.id}.md) | {rule.name} | {rule.scope} | {told} |")
-        lines.append("")
-    lines += ["## Packs", "", "| pack | rules | |", "|---|---|---|"]
-    for pack in shipped_packs():
-        summary = read_toml(packaged("rules").joinpath(f"{pack}.toml"), "rules")["summary"]
-        lines.append(f"| `{pack}` | {len(load_rules([pack]))} | {_escaped(summary)} |")
-    lines += ["", "`--rules PACK` chooses one; [Writing rules](../writing-rules.md) says how to make your own.", ""]
-    return "\n".join(lines)
-
-
-def _rule_page(rule: Rule) -> str:
-    measure = measure_for(rule)
-    arguments = ", ".join(f"{name} = {value}" for name, value in rule.args.items())
-    given = f", with {arguments}" if arguments else ""
     lines = [
-        f"# {rule.id}: {rule.name}",
+        "# Rules",
         "",
-        f"{_escaped(rule.summary)}.",
+        f"The {len(rules)} rules that ship, with the limits of the pack `default`. A value outside a limit breaks the "
+        "rule, as a warning or as an error. Rules without a limit tell their value and never fail. "
+        "`sparsity-audit rules explain ID` prints what these pages say. Ids are never reused.",
         "",
-        "| scope | measure | limits | version |",
-        "|---|---|---|---|",
-        f"| {rule.scope} | `{rule.measure}`{_escaped(given)} | {_limits(rule)} | {rule.version} |",
-        "",
-        "## What it measures",
-        "",
-        f"{_escaped(measure.summary)}",
+        "[Packs](packs.md) sets the limits of all shipped packs side by side; [Writing rules](../writing-rules.md) "
+        "says how to make your own.",
     ]
-    if rule.scope == "study":
-        lines += ["", f"It needs {_escaped(measure.needs)}."]
-        lines += [f"For a single model: {_escaped(measure.instead)}."] if measure.instead else []
-    if rule.why:
-        lines += ["", "## Why it matters", "", _escaped(rule.why)]
-    if rule.remedies:
-        lines += ["", "## What to do", "", *(f"- {_escaped(remedy)}" for remedy in rule.remedies)]
-    lines += ["", "## Other limits", "", "In the configuration, or in a pack of your own:", "", *_example(rule)]
-    if rule.source:
-        lines += ["", "## Source", "", f"{_escaped(rule.source)}"]
+    for family, title in FAMILIES.items():
+        lines += ["", f"## {title}", "", "| id | name | looks at | warning | error |", "|---|---|---|---|---|"]
+        for rule in (rule for rule in rules if rule.id.startswith(family)):
+            limits = f"{limit_words(rule.warning) or _nothing(rule)} | {limit_words(rule.error)}"
+            lines.append(f"| [{rule.id}]({rule.id}.md) | {rule.name} | {rule.scope} | {limits} |")
     return "\n".join(lines) + "\n"
 
 
-def _limits(rule: Rule) -> str:
-    words = limits_words(rule)
-    return TOLD if words == "none" else words
+def _nothing(rule: Rule) -> str:
+    return TOLD if rule.warning is None and rule.error is None else ""
+
+
+def _packs_page(packs: dict[str, list[Rule]]) -> str:
+    lines = ["# Packs", "", "A pack is a file of rules. `--rules PACK` chooses one; without it, `default` applies.", ""]
+    lines += ["| pack | rules | what for |", "|---|---|---|"]
+    for pack, rules in packs.items():
+        summary = read_toml(packaged("rules").joinpath(f"{pack}.toml"), "rules")["summary"]
+        lines.append(f"| `{pack}` | {len(rules)} | {cell(summary)} |")
+    lines += [
+        "",
+        "Several may be named (`--rules strict --rules my_rules.toml`); of two rules with one id the later counts. "
+        "Your own pack can take a shipped one as its base and change limits: [Writing rules](../writing-rules.md).",
+        "",
+        "## Limits side by side",
+        "",
+        "A warning's limit, then an error's. A dash: the rule is not in the pack. *Told only*: the value is printed, "
+        "and cannot fail.",
+        "",
+        f"| rule | {' | '.join(packs)} |",
+        "|---" * (len(packs) + 1) + "|",
+    ]
+    for rule in packs["default"]:
+        cells = [_in_pack(rule.id, rules) for rules in packs.values()]
+        lines.append(f"| [{rule.id}]({rule.id}.md) {rule.name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _in_pack(rule_id: str, rules: list[Rule]) -> str:
+    rule = next((rule for rule in rules if rule.id == rule_id), None)
+    if rule is None:
+        return "–"
+    return "; ".join(filter(None, map(limit_words, (rule.warning, rule.error)))) or TOLD
+
+
+def _rule_page(rule: Rule, packs: dict[str, list[Rule]]) -> str:
+    measure = measure_for(rule)
+    lines = [f"# {rule.id}: {rule.name}", "", f"{prose(rule.summary)}.", "", *_measured(rule, measure)]
+    if rule.why:
+        lines += ["", "## Why it matters", "", prose(rule.why)]
+    lines += ["", "## Limits", "", *_limits(rule, packs)]
+    lines += ["", "## How it is configured", "", *_example(rule)]
+    if rule.remedies:
+        lines += ["", "## What to do", "", *(f"- {prose(remedy)}" for remedy in rule.remedies)]
+        if rule.id.startswith(("SA1", "SA4")):
+            lines += ["", "[Pruning](../pruning.md) takes the filters out and checks the result."]
+        if rule.scope != "study" and not rule.told_only:
+            lines += ["", "What you accept for a time, [waive](../ci.md#waivers) with a reason."]
+    if rule.source:
+        lines += ["", "## Source", "", f"{prose(rule.source)}. [The method](../method.md) has the definitions."]
+    return "\n".join(lines) + "\n"
+
+
+def _measured(rule: Rule, measure: Measure) -> list[str]:
+    doc = " ".join((measure.function.__doc__ or "").split("\n\n")[0].split())
+    more = [" ".join(part.split()) for part in (measure.function.__doc__ or "").split("\n\n")[1:]]
+    lines = ["## What it measures", "", prose(doc), *(line for part in more if part for line in ("", prose(part)))]
+    lines += ["", f"It is measured {SCOPES[rule.scope]} by `{rule.measure}`; the value is {UNITS[measure.unit]}."]
+    if rule.scope == "study":
+        lines += ["", f"It needs {prose(measure.needs)}."]
+        lines += [f"For a single model there are {prose(measure.instead)}."] if measure.instead else []
+    if known := measure.parameters():
+        lines += ["", "| argument | in this rule | by default |", "|---|---|---|"]
+        for name, parameter in known.items():
+            given = f"`{_value(rule.args[name])}`" if name in rule.args else ""
+            default = "–" if parameter.default in (None, parameter.empty) else f"`{_value(parameter.default)}`"
+            lines.append(f"| `{name}` | {given} | {default} |")
+    return lines
+
+
+def _value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _limits(rule: Rule, packs: dict[str, list[Rule]]) -> list[str]:
+    lines = ["| pack | warning | error |", "|---|---|---|"]
+    for pack, rules in packs.items():
+        for found in (found for found in rules if found.id == rule.id):
+            warning, error = limit_words(found.warning), limit_words(found.error)
+            lines.append(f"| `{pack}` | {warning or _nothing(found)} | {error} |")
+    left_out = [f"`{pack}`" for pack, rules in packs.items() if rule.id not in [found.id for found in rules]]
+    if left_out:
+        lines += ["", f"Not in {' and '.join(left_out)}. [All packs](packs.md)."]
+    if rule.told_only:
+        lines += ["", "The rule has no limit of its own: its value is told, and fails nothing until you set one."]
+    return lines
 
 
 def _example(rule: Rule) -> list[str]:
+    shipped = packaged("rules").joinpath("default.toml").read_text("utf-8")
+    start = shipped.index(f'[[rule]]\nid = "{rule.id}"')
+    definition = shipped[start : shipped.index("\n", shipped.index("\nsummary = ", start) + 1)]
+    changed, words = _changed(rule)
+    return [
+        "As it ships:",
+        "",
+        "```toml",
+        definition,
+        "```",
+        "",
+        words,
+        "",
+        "```toml",
+        "[limits]",
+        f"{rule.id} = {changed}",
+        "```",
+        "",
+        "The same table stands in `sparsity-audit.toml`, in an audit file or in a pack of your own; under "
+        f'`[tool.sparsity-audit.limits]` in `pyproject.toml`. `ignore = ["{rule.id}"]` leaves the rule out.',
+    ]
+
+
+def _changed(rule: Rule) -> tuple[str, str]:
+    """Return other limits for a rule, and what they do."""
     limit = rule.error or rule.warning
-    side, bound = ("max", 0.5) if limit is None else ("max", limit.max) if limit.max is not None else ("min", limit.min)
-    severity = "error" if rule.error is not None or rule.warning is None else "warning"
-    return ["```toml", "[limits]", f"{rule.id} = {{ {severity} = {{ {side} = {bound:g} }} }}", "```"]
+    if limit is None:
+        return "{ warning = { max = 0.5 } }", "With a limit, so that it can fail:"
+    if limit.max == 0:
+        return f"{{ error = false, warning = {_limit(limit)} }}", "Told as a warning that fails nothing by default:"
+    name = "error" if rule.error is not None else "warning"
+    if rule.error is None:
+        return f"{{ error = {_limit(limit)} }}", f"The {name}'s limit as an error, so that it fails the session:"
+    stricter = Limit(
+        max=None if limit.max is None else limit.max / 2, min=None if limit.min is None else limit.min * 10
+    )
+    dropped = "warning = false, " if rule.warning is not None else ""
+    return f"{{ {dropped}error = {_limit(stricter)} }}", "Stricter, and without the warning:"
+
+
+def _limit(limit: Limit) -> str:
+    sides = [(side, bound) for side, bound in (("min", limit.min), ("max", limit.max)) if bound is not None]
+    return f"{{ {', '.join(f'{side} = {bound:g}' for side, bound in sides)} }}"
 
 
 def _commands_page() -> str:
-    lines = ["# Commands", "", "What each command's `--help` prints.", ""]
-    for name in _command_names():
-        lines += [f"## {name}", "", "```text", help_of(name.split()), "```", ""]
-    return "\n".join(lines)
+    lines = ["# Commands", "", "What `--help` prints, command by command. Exit codes are in "]
+    lines[-1] += "[Reading a report](reading-a-report.md#exit-codes)."
+    for name in ["", *_command_names()]:
+        lines += ["", f"## {name or 'sparsity-audit'}", "", "```text", help_of(name.split()), "```"]
+    return "\n".join(lines) + "\n"
 
 
 def _command_names() -> list[str]:
@@ -130,57 +233,6 @@ def help_of(command: list[str]) -> str:
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         assert exit_code([*command, "--help"]) == 0, command
     return "\n".join(line.rstrip() for line in printed.getvalue().strip().splitlines())
-
-
-def _api_page() -> str:
-    lines = [
-        "# Python API",
-        "",
-        "`import sparsity_audit` costs nothing: each name is imported when it is first used.",
-        "",
-    ]
-    for name in sparsity_audit.__all__:
-        if not name.startswith("__"):
-            lines += _described(f"sparsity_audit.{name}", getattr(sparsity_audit, name))
-    report = importlib.import_module("sparsity_audit.schema.report").AuditReport
-    lines += _described("sparsity_audit.schema.report.AuditReport", report)
-    fixture = importlib.import_module("sparsity_audit.integrations.audit_model").audit_model
-    lines += ["The pytest fixture `audit_model` is this function:", "", *_described("audit_model", fixture)]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _described(name: str, found: object) -> list[str]:
-    lines = [
-        f"## {name}",
-        "",
-        *_signature(name.rpartition(".")[2], found),
-        "```text",
-        inspect.getdoc(found) or "",
-        "```",
-        "",
-    ]
-    if inspect.isclass(found):
-        for key, member in vars(found).items():
-            function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
-            if inspect.isfunction(function) and not key.startswith("_"):
-                lines += [f"### {name.rpartition('.')[2]}.{key}", "", *_signature(key, function)]
-                lines += _text(function)
-    return lines
-
-
-def _text(found: object) -> list[str]:
-    return ["```text", inspect.getdoc(found) or "", "```", ""]
-
-
-def _signature(name: str, found: object) -> list[str]:
-    if inspect.isclass(found) and "model_fields" in dir(found):
-        return []  # a schema's fields are what `sparsity-audit schema` prints
-    whole = inspect.signature(found)  # type: ignore[arg-type]
-    kept = [parameter for key, parameter in whole.parameters.items() if key not in ("self", "cls")]
-    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", f"{name}{whole.replace(parameters=kept)}")
-    if len(text) > 100:
-        text = re.sub(r", (?=\*?\*?\w+: |\*, )", ",\n    ", text.replace("(", "(\n    ", 1))
-    return ["```python", text, "```", ""]
 
 
 def main() -> int:
