@@ -93,6 +93,9 @@ def exit_code(arguments: list[str]) -> int:
         silence(sys.stdout)
         return int(ExitCode.PASSED)
     except SystemExit as leave:  # a python: factory that calls sys.exit() must not choose our exit code
+        if isinstance(leave.__context__, BrokenPipeError):  # typer's own way to end when nobody reads
+            silence(sys.stdout)
+            return int(ExitCode.PASSED)
         return _complain(f"a module that was imported ended the program (exit {leave.code})", ExitCode.USAGE)
     except Exception as failure:
         if _is_usage_error(failure):

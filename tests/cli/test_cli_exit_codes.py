@@ -214,3 +214,16 @@ main()
     assert process.returncode == 2
     assert err == "sparsity-audit: interrupted; nothing was written\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["rules", "list"], ["schema", "report"], ["zoo", "list"]])
+def test_a_reader_who_leaves_is_no_failure(command):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sparsity_audit", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.close()  # long before the program has anything to say
+    assert process.stderr is not None
+    said = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(), said) == (0, b"")
