@@ -49,7 +49,8 @@ def compare(
     """
     from pathlib import Path
 
-    from sparsity_audit.cli.compare_output import check_folder, show, write
+    from sparsity_audit.cli.compare_output import check_folder, write
+    from sparsity_audit.cli.console import show
     from sparsity_audit.cli.values import split_ids
     from sparsity_audit.engine.configuration import load_configuration
     from sparsity_audit.outputs import check_outputs

@@ -1,15 +1,11 @@
-"""What ``compare`` prints and writes."""
+"""What ``compare`` writes."""
 
 from __future__ import annotations
 
-import shutil
-import sys
 from pathlib import Path
 
-from sparsity_audit.cli.console import say
 from sparsity_audit.errors import UsageError
 from sparsity_audit.outputs import check_writable, write_report
-from sparsity_audit.reporters.terminal_session import session_text
 from sparsity_audit.schema.report import AuditReport
 
 
@@ -26,12 +22,6 @@ def check_folder(output: str | None) -> None:
     except OSError as failure:
         raise UsageError(f"--output {output}: cannot be created ({failure.strerror}); name another folder") from None
     check_writable(str(Path(output) / "report.json"), "--output")
-
-
-def show(report: AuditReport, verbosity: int) -> None:
-    """Print the session; a reader who leaves early takes nothing from it."""
-    width = min(shutil.get_terminal_size((100, 24)).columns, 120)
-    say(session_text(report, colour=sys.stdout.isatty(), verbosity=verbosity, width=width))
 
 
 def write(report: AuditReport, output: str | None) -> None:

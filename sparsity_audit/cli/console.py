@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sparsity_audit.schema.report import AuditReport
 
 
 def say(text: str, stream: IO[str] | None = None) -> None:
@@ -17,6 +20,16 @@ def say(text: str, stream: IO[str] | None = None) -> None:
         print(text, file=stream, flush=True)
     except BrokenPipeError:
         silence(stream or sys.stdout)
+
+
+def show(report: AuditReport, verbosity: int) -> None:
+    """Print a finished session."""
+    import shutil
+
+    from sparsity_audit.reporters.terminal_session import session_text
+
+    width = min(shutil.get_terminal_size((100, 24)).columns, 120)
+    say(session_text(report, colour=sys.stdout.isatty(), verbosity=verbosity, width=width))
 
 
 def silence(stream: IO[str]) -> None:

@@ -55,19 +55,14 @@ def convert(
 
 
 def _show(report: AuditReport, layout: str, verbosity: int) -> None:
-    import shutil
-    import sys
     from pathlib import Path
 
-    from sparsity_audit.cli.console import say
-    from sparsity_audit.outputs import repository_root
+    from sparsity_audit.cli.console import say, show
 
-    if layout == "github":
-        from sparsity_audit.reporters.github import to_annotations
-
-        say(to_annotations(report, repository_root(Path.cwd())))
+    if layout == "terminal":
+        show(report, verbosity)
         return
-    from sparsity_audit.reporters.terminal_session import session_text
+    from sparsity_audit.outputs import repository_root
+    from sparsity_audit.reporters.github import to_annotations
 
-    width = min(shutil.get_terminal_size((100, 24)).columns, 120)
-    say(session_text(report, colour=sys.stdout.isatty(), verbosity=verbosity, width=width))
+    say(to_annotations(report, repository_root(Path.cwd())))

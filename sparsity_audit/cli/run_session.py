@@ -73,7 +73,7 @@ def execute(request: Request) -> int:
         printer.head(config, config_file)
         report = session.run([model for model in config.models if not names_study(model)])
         if comparing:
-            report = with_studies(report, config.models, config, rules)
+            report = with_studies(report, config.models, rules)
         if ratchet is not None:
             studies = [ratchet.stand(study) for study in report.studies]
             report = ratchet.conclude(report.model_copy(update={"studies": studies}))

@@ -174,6 +174,12 @@ def exit_code(results: Sequence[RuleResult], config: AuditConfig, *, unreadable:
     return ExitCode.PASSED
 
 
+def exit_code_of(report: AuditReport, config: AuditConfig) -> ExitCode:
+    """Return the exit code that a session's report calls for, its studies counted."""
+    audited = any(model.coverage.audited for model in report.models) or any(study.runs for study in report.studies)
+    return exit_code(report.results(), config, unreadable=bool(report.errors), audited=audited)
+
+
 def tool_info(device: str) -> ToolInfo:
     """Return what made a report; torch's version only where torch was needed."""
     torch = sys.modules.get("torch")

@@ -15,9 +15,9 @@ from sparsity_audit.integrations.pytest_audit import Audit, check_model, layer_k
 from sparsity_audit.integrations.pytest_names import DECIDED, PROPERTY, STORE, UNDECIDED
 from sparsity_audit.reporters.standing import standing_words
 from sparsity_audit.reporters.summary import failures_of
-from sparsity_audit.reporters.tables import place
+from sparsity_audit.reporters.tables import figures, place
 from sparsity_audit.reporters.terminal_failures import crashed_part, failed_part
-from sparsity_audit.reporters.text import measured, plural, printable
+from sparsity_audit.reporters.text import plural, printable
 from sparsity_audit.schema.report import AuditReport, RuleResult
 from sparsity_audit.schema.rule import Rule
 
@@ -159,6 +159,5 @@ def _told(results: list[RuleResult], part: str) -> str:
 def _gist(result: RuleResult) -> str:
     if result.outcome == "error":
         return "crashed"
-    value, limit = (measured(number, result.unit) for number in (result.value, result.limit))
     words = standing_words(result)
-    return f"{value}, limit {limit}{f' ({words})' if words else ''}"
+    return f"{figures(result)}{f' ({words})' if words else ''}"

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterator, Sequence
 
 from sparsity_audit.engine.rulepacks import apply_limits, load_rules
-from sparsity_audit.engine.session import exit_code
+from sparsity_audit.engine.session import exit_code_of
 from sparsity_audit.errors import SparsityAuditError
 from sparsity_audit.outputs import worth_writing, write_report
 from sparsity_audit.ratchet.ratchet import load_ratchet
@@ -56,9 +56,7 @@ def _whole(reports: Sequence[AuditReport]) -> AuditReport:
     ratchet = load_ratchet(first.config, rules, first.config_file, today)
     if ratchet is not None:
         return ratchet.conclude(merged)
-    audited = any(model.coverage.audited for model in models)
-    code = exit_code(merged.results(), merged.config, unreadable=bool(merged.errors), audited=audited)
-    return merged.model_copy(update={"exit_code": int(code)})
+    return merged.model_copy(update={"exit_code": int(exit_code_of(merged, merged.config))})
 
 
 def _lines(report: AuditReport) -> Iterator[str]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from sparsity_audit.schema.report import AuditReport, ModelReport, RuleResult, StudyReport
 
 Part = ModelReport | StudyReport
-Named = TypeVar("Named")
 
 
 class Spot(NamedTuple):

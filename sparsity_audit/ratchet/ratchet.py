@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sparsity_audit.engine.evaluate import fails
-from sparsity_audit.engine.session import exit_code
+from sparsity_audit.engine.session import exit_code_of
 from sparsity_audit.errors import ExitCode, UsageError
 from sparsity_audit.ratchet.baseline import check_rules, earlier_part, held_against, improvements, known_failures
 from sparsity_audit.ratchet.matching import Part, Spot, name_of, parts_of, spot_of, worse_by
@@ -58,9 +58,8 @@ class Ratchet:
 
     def conclude(self, report: AuditReport) -> AuditReport:
         """Return the session's report with what improved, which waivers nobody needs, and its exit code."""
-        audited = any(model.coverage.audited for model in report.models) or any(s.runs for s in report.studies)
-        code = exit_code(report.results(), self.config, unreadable=bool(report.errors), audited=audited)
-        update = {"unused_waivers": unused(self.config.waivers, parts_of(report)), "exit_code": int(code)}
+        code = int(exit_code_of(report, self.config))
+        update = {"unused_waivers": unused(self.config.waivers, parts_of(report)), "exit_code": code}
         return report.model_copy(update={**update, "baseline": self._info(report)})
 
     def _info(self, report: AuditReport) -> BaselineInfo | None:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from sparsity_audit.errors import ExitCode
 from sparsity_audit.reporters.places import audit_file, relative
 from sparsity_audit.reporters.standing import improvements, standing_words
-from sparsity_audit.reporters.summary import by_rule, ended, error_words, exit_words, failures_of, parts_of
-from sparsity_audit.reporters.tables import place
-from sparsity_audit.reporters.text import clip, measured, plural, printable
+from sparsity_audit.reporters.summary import by_rule, ended, error_words, exit_words, failures_of, gate_of, parts_of
+from sparsity_audit.reporters.tables import figures, place
+from sparsity_audit.reporters.text import clip, plural, printable
 from sparsity_audit.schema.report import AuditReport, RuleResult
 
 MOST = 10
@@ -57,7 +57,7 @@ def _all(report: AuditReport) -> Iterator[_Told]:
         for group in by_rule(ended(results, "error")):
             crashes = _fitting([f"{place(result)}: {result.reason or result.message}" for result in group], group)
             yield _Told("error", name, f"{before}{group[0].rule} crashed", crashes)
-        gating = failures_of(results, None if report.config.fail_on == "warning" else "error")
+        gating = failures_of(results, gate_of(report))
         for group in by_rule(gating):
             yield _Told(
                 "error", name, f"{before}{group[0].rule} {group[0].name}", f"{clip(name, _NAME)}: {_message(group)}"
@@ -75,9 +75,8 @@ def _all(report: AuditReport) -> Iterator[_Told]:
 def _message(group: list[RuleResult]) -> str:
     lines = []
     for result in group:
-        value, limit = (measured(number, result.unit) for number in (result.value, result.limit))
         standing = standing_words(result)
-        lines.append(f"{place(result)} {value}, limit {limit}{f' ({standing})' if standing else ''}: {result.message}")
+        lines.append(f"{place(result)} {figures(result)}{f' ({standing})' if standing else ''}: {result.message}")
     return _fitting(lines, group)
 
 

@@ -10,7 +10,8 @@ from xml.etree import ElementTree as ET  # written, never read
 from sparsity_audit.errors import ExitCode
 from sparsity_audit.reporters.standing import standing_words
 from sparsity_audit.reporters.summary import exit_words, gate_failures, parts_of
-from sparsity_audit.reporters.text import evidence_text, measured, printable
+from sparsity_audit.reporters.tables import figures
+from sparsity_audit.reporters.text import evidence_text, printable
 from sparsity_audit.schema.report import AuditReport, RuleResult
 
 _PREFIX = "sparsity-audit"
@@ -88,8 +89,7 @@ def _told(result: RuleResult, *, fails: bool) -> tuple[str, str, str] | None:
 
 
 def _details(result: RuleResult) -> str:
-    value, limit = (measured(number, result.unit) for number in (result.value, result.limit))
-    lines = [result.message, f"value {value}, limit {limit}"]
+    lines = [result.message, f"value {figures(result)}"]
     lines += [f"{key.replace('_', ' ')}: {evidence_text(found)}" for key, found in result.evidence.items()]
     lines += [f"what to do: {remedy}" for remedy in result.remedies]
     return "\n".join(printable(line) for line in lines if line)

@@ -21,6 +21,7 @@ from sparsity_audit.reporters.summary import (
     error_words,
     exit_words,
     failures_of,
+    gate_of,
     model_verdict,
     parts_of,
     remedies_of,
@@ -109,7 +110,7 @@ def _blocks(report: AuditReport, cut: _Cut) -> Iterator[str]:
 
 
 def _failure_blocks(report: AuditReport, cut: _Cut) -> Iterator[str]:
-    gate: Severity | None = None if report.config.fail_on == "warning" else "error"
+    gate: Severity | None = gate_of(report)
     failed = failures_of(report.results(), gate)
     if table := _failures(report, gate):
         yield f"### Failures\n\n{pipes(table, cut.failures)}{_remedies(failed, cut)}"

@@ -17,8 +17,8 @@ from sparsity_audit.reporters.places import audit_file, relative
 from sparsity_audit.reporters.sarif_rules import described_rules
 from sparsity_audit.reporters.standing import standing_words
 from sparsity_audit.reporters.summary import by_rule, ended, error_words, exit_words, parts_of
-from sparsity_audit.reporters.tables import place
-from sparsity_audit.reporters.text import clip, markdown_code, markdown_text, measured, printable
+from sparsity_audit.reporters.tables import figures, place
+from sparsity_audit.reporters.text import clip, markdown_code, markdown_text, printable
 from sparsity_audit.schema.report import AuditReport, RuleResult
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -148,12 +148,11 @@ def _figures(result: RuleResult) -> dict[str, float | str | None]:
 
 
 def _message(name: str, result: RuleResult) -> dict[str, str]:
-    value, limit = (measured(number, result.unit) for number in (result.value, result.limit))
     said = result.reason or result.message if result.outcome == "error" else result.message
-    figures = "crashed" if result.outcome == "error" else f"{value}, limit {limit}"
+    found = "crashed" if result.outcome == "error" else figures(result)
     standing = f" ({standing_words(result)})" if result.standing else ""
     remedy = f" To do: {result.remedies[0]}." if result.remedies else ""
-    rest = f"{clip(said, _LONGEST)} ({figures}){standing}.{remedy}"
+    rest = f"{clip(said, _LONGEST)} ({found}){standing}.{remedy}"
     about, model = clip(place(result), _LONGEST_NAME), clip(name, _LONGEST_NAME)
     marked = f"{markdown_code(about)} of {markdown_code(model)}: {markdown_text(rest)}"
     return {"text": _plain(f"{about} of {model}: {rest}"), "markdown": marked}

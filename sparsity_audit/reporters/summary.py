@@ -133,9 +133,14 @@ def exit_words(report: AuditReport) -> str | None:
     return None if words is None else f"exit code {report.exit_code}: {words}"
 
 
+def gate_of(report: AuditReport) -> Severity | None:
+    """Return the severity that fails the session, None where each does."""
+    return None if report.config.fail_on == "warning" else "error"
+
+
 def gate_failures(report: AuditReport) -> list[RuleResult]:
     """Return the failures that decide the exit code: errors, and warnings too under ``fail_on = "warning"``."""
-    return failures_of(report.results(), None if report.config.fail_on == "warning" else "error")
+    return failures_of(report.results(), gate_of(report))
 
 
 def verdict(report: AuditReport) -> Verdict:
@@ -224,7 +229,7 @@ def study_verdict(study: StudyReport, report: AuditReport) -> str:
 
 def _words_of(results: list[RuleResult], report: AuditReport) -> str:
     failed = failures_words(results)
-    gate = failures_of(results, None if report.config.fail_on == "warning" else "error")
+    gate = failures_of(results, gate_of(report))
     if ended(results, "error"):
         return ", ".join(["no verdict, a rule crashed", *failed])
     if gate:

@@ -29,6 +29,12 @@ def place(result: RuleResult) -> str:
     return result.subject or ("(study)" if result.scope == "study" else WHOLE_MODEL)
 
 
+def figures(result: RuleResult) -> str:
+    """Return what was measured beside the limit: ``37.5 %, limit 30.0 %``."""
+    value, limit = (measured(number, result.unit) for number in (result.value, result.limit))
+    return f"{value}, limit {limit}"
+
+
 class Table(NamedTuple):
     """Cells are neither escaped nor padded; a header may have two lines."""
 

@@ -17,6 +17,7 @@ from sparsity_audit.reporters.summary import (
     study_verdict,
     tally,
 )
+from sparsity_audit.reporters.tables import figures
 from sparsity_audit.reporters.terminal_failures import failures
 from sparsity_audit.reporters.terminal_layout import centred, wrapped
 from sparsity_audit.reporters.terminal_tables import ledger, recommendation
@@ -122,8 +123,7 @@ def _result_line(result: RuleResult) -> str:
         word = "FAILED (warning)" if result.severity == "warning" else "FAILED"
         if result.excused:
             word = str(result.standing).upper()
-        value, limit = (measured(number, result.unit) for number in (result.value, result.limit))
-        return f"{_item(result)} {word} {value}, limit {limit}{_standing(result)}"
+        return f"{_item(result)} {word} {figures(result)}{_standing(result)}"
     if result.outcome == "passed":
         value = "" if result.value is None else f" {measured(result.value, result.unit)}"
         return f"{_item(result)} PASSED{value}"

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparsity_audit.checkpoints.folder import RUN_RECORD
-from sparsity_audit.engine.session import exit_code
-from sparsity_audit.schema.config import AuditConfig
+from sparsity_audit.engine.session import exit_code_of
 from sparsity_audit.schema.report import AuditReport, StudyReport
 from sparsity_audit.schema.rule import Rule
 from sparsity_audit.schema.study_report import RunFacts
@@ -32,7 +31,7 @@ def compares(models: Sequence[str]) -> bool:
     return records > 1 or any(names_study(model) for model in models)
 
 
-def with_studies(report: AuditReport, models: Sequence[str], config: AuditConfig, rules: Sequence[Rule]) -> AuditReport:
+def with_studies(report: AuditReport, models: Sequence[str], rules: Sequence[Rule]) -> AuditReport:
     """Return the report with what the study rules say of the session's runs, and the exit code that follows.
 
     A study's runs are looked for in ``runs``; nothing is trained for it.
@@ -53,9 +52,7 @@ def with_studies(report: AuditReport, models: Sequence[str], config: AuditConfig
     if len(runs) > 1:
         studies.append(study_report(TOGETHER, "The runs given", None, Gathered(runs, []), rules, ()))
     complete = report.model_copy(update={"studies": studies, "rules": list(rules)})
-    audited = any(model.coverage.audited for model in report.models) or any(study.runs for study in studies)
-    code = exit_code(complete.results(), config, unreadable=bool(report.errors), audited=audited)
-    return complete.model_copy(update={"exit_code": int(code)})
+    return complete.model_copy(update={"exit_code": int(exit_code_of(complete, complete.config))})
 
 
 def _facts(report: AuditReport) -> list[RunFacts]:
